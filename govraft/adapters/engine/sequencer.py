@@ -1,0 +1,215 @@
+"""pysyncobj behind the `Sequencer` port."""
+
+# ruff: noqa: SLF001 - the engine's state is private
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+
+from govraft.adapters.engine.contained import ContainedEngine
+from govraft.adapters.engine.frames import LogEntry, Message, decode_frame, encode_frame
+from govraft.adapters.engine.journal import EngineJournal
+from govraft.adapters.engine.pinned import engine_time
+from govraft.adapters.engine.state import EngineNode
+from govraft.adapters.engine.timing import EngineTiming
+from govraft.core.model.limits import (
+    ENGINE_BACKLOG_BYTES,
+    ENGINE_BACKLOG_ENTRIES,
+    ENTRY_BYTES,
+    OBSERVERS,
+    VOTERS,
+)
+from govraft.errors import AvailabilityError, DecodeError, InputError, LimitExceededError, require
+from govraft.ports.sequencer import JournalOp
+from govraft.ports.store import HardState, JournalEntry
+
+__all__ = ["PysyncobjSequencer"]
+
+
+class PysyncobjSequencer:
+    """One member of a cluster, driven by its owner's loop. Implements `govraft.ports.sequencer.Sequencer`.
+
+    Not thread-safe. After any exception out of `turn`, `receive` or `link` the object refuses to go on: its state is
+    no longer known to be whole.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        voters: Sequence[str],
+        observers: Sequence[str] = (),
+        journal: Sequence[JournalEntry],
+        hard_state: HardState,
+        timing: EngineTiming,
+        monotonic: Callable[[], float],
+        rng: random.Random,
+        send: Callable[[str, bytes], None],
+        record: Callable[[JournalOp], None],
+        on_commit: Callable[[int, int, bytes], None],
+    ) -> None:
+        """Resume from what the store holds; committed entries are handed on by the first `turn`.
+
+        Args:
+            node_id: This member, a voter or an observer.
+            voters: All voting members. Up to `VOTERS`.
+            observers: Members that receive all entries and count for nothing.
+            journal: All stored entries from index 1 on.
+            hard_state: The stored hard state.
+            timing: Time-outs, equal on all members.
+            monotonic: Seconds that never fall; read once per call.
+            rng: Draws the election time-outs.
+            send: `(peer, frame)`. Must hold the frame back until all ops recorded before are durable.
+            record: Takes the ops to make durable, in order.
+            on_commit: `(index, term, entry)`. Must be total: if it raises, the node halts.
+
+        Raises:
+            InputError: The members do not make a cluster.
+            CorruptionError: `journal` and `hard_state` contradict each other.
+        """
+        _verify_members(node_id, voters, observers)
+        self._monotonic = monotonic
+        self._send = send
+        self._on_commit = on_commit
+        self._is_halted = False
+        self._now = monotonic()
+        self._last_frame: tuple[Message, bytes] | None = None
+        self._journal = EngineJournal(journal, hard_state, record)
+        with engine_time(self._now):
+            self._engine = ContainedEngine(
+                node_id=node_id,
+                voters=voters,
+                observers=observers,
+                journal=self._journal,
+                timing=timing,
+                rng=rng,
+                now=lambda: self._now,
+                post=self._post,
+                apply=self._apply,
+            )
+
+    @property
+    def leader_hint(self) -> str | None:
+        """Whom this member believes to lead `term`, or None."""
+        leader: EngineNode | None = self._engine._SyncObj__raftLeader
+        return None if leader is None else str(leader.id)
+
+    @property
+    def term(self) -> int:
+        """The highest term seen."""
+        return self._engine._SyncObj__raftCurrentTerm
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this member believes to lead."""
+        return self._engine.is_leader
+
+    @property
+    def commit_index(self) -> int:
+        """The highest index known to be committed."""
+        return self._engine._SyncObj__raftCommitIndex
+
+    @property
+    def last_index(self) -> int:
+        """The highest index in the journal."""
+        return self._journal.last_index
+
+    @property
+    def has_unapplied(self) -> bool:
+        """Whether an entry is known to be committed that has not been handed on."""
+        announced = self._engine._SyncObj__leaderCommitIndex or 0
+        return max(self.commit_index, announced) > self._engine._SyncObj__raftLastApplied
+
+    def entry(self, index: int) -> bytes | None:
+        """The entry with that index, or None if the journal holds none."""
+        return self._journal.payload_at(index)[1:] if 1 <= index <= self._journal.last_index else None
+
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """How many frames were dropped, by reason. For metrics and tests."""
+        return MappingProxyType(self._engine.faults)
+
+    def propose(self, entry: bytes) -> None:
+        """Append `entry` to this leader's log; see the port."""
+        require(not self._is_halted, "the engine is halted")
+        if not entry:
+            raise InputError("entry is empty, propose at least one byte")
+        if len(entry) > ENTRY_BYTES:
+            raise LimitExceededError(f"entry of `{len(entry)}` bytes is above {ENTRY_BYTES}, make it smaller")
+        if not self._engine.is_leader:
+            raise AvailabilityError(
+                "this node does not lead, propose to the leader", code="not_leader", leader_hint=self.leader_hint
+            )
+        if (
+            self._journal.backlog_entries >= ENGINE_BACKLOG_ENTRIES
+            or self._journal.backlog_bytes + len(entry) >= ENGINE_BACKLOG_BYTES
+        ):
+            raise AvailabilityError("too many entries wait for a quorum, retry later", code="queue_full")
+        with self._engaged():
+            self._engine.append(entry)
+
+    def receive(self, peer: str, frame: bytes) -> None:
+        """Handle one frame of the authenticated member `peer`; see the port."""
+        require(not self._is_halted, "the engine is halted")
+        node = self._engine.peer(peer)
+        if node is None:
+            self._engine.faults["not_a_member"] += 1
+            return
+        try:
+            message = decode_frame(frame)
+        except DecodeError:
+            self._engine.faults["malformed"] += 1
+            return
+        with self._engaged():
+            self._engine._SyncObj__onMessageReceived(node, message)
+
+    def link(self, peer: str, up: bool) -> None:  # noqa: FBT001 - the port's signature
+        """Learn that frames to `peer` can be sent from now on, or cannot."""
+        require(not self._is_halted, "the engine is halted")
+        node = self._engine.peer(peer)
+        if node is not None:
+            with self._engaged():
+                self._engine.set_link(node, is_up=up)
+
+    def turn(self) -> None:
+        """One turn of the loop; see the port."""
+        require(not self._is_halted, "the engine is halted")
+        with self._engaged():
+            self._engine.tick()
+
+    @contextmanager
+    def _engaged(self) -> Iterator[None]:
+        """Let the engine run at one point in time; halt if it fails half-way."""
+        self._now = self._monotonic()
+        try:
+            with engine_time(self._now):
+                yield
+        except BaseException:
+            self._is_halted = True
+            raise
+
+    def _post(self, node: EngineNode, message: Message) -> None:
+        # Followers in step get equal messages: encode the entries once.
+        if self._last_frame is None or self._last_frame[0] is not message:
+            self._last_frame = (message, encode_frame(message))
+        self._send(node.id, self._last_frame[1])
+
+    def _apply(self, entry: LogEntry) -> None:
+        payload, index, term = entry
+        self._on_commit(index, term, payload[1:])
+
+
+def _verify_members(node_id: str, voters: Sequence[str], observers: Sequence[str]) -> None:
+    """Refuse lists of members that do not make a cluster."""
+    members = [*voters, *observers]
+    if len(set(members)) != len(members):
+        raise InputError("a member is listed twice, list each once as voter or observer")
+    if node_id not in members:
+        raise InputError(f"node `{node_id}` is no member, add it to the voters or observers")
+    if not 1 <= len(voters) <= VOTERS:
+        raise InputError(f"`{len(voters)}` voters, choose 1 to {VOTERS}")
+    if len(observers) > OBSERVERS:
+        raise InputError(f"`{len(observers)}` observers, choose up to {OBSERVERS}")

@@ -1,0 +1,232 @@
+"""Receiving from members: accept, TLS handshake, pin, hello, welcome, then frames.
+
+=========== ======================================== =======================================
+state       event                                    next
+=========== ======================================== =======================================
+admitting   handshake, pin and hello good            open; an older link of the member closes
+admitting   anything else, or the time is over       closed
+open        whole frame                              open, frame handed on
+open        malformed frame, loss, newer link        closed, nothing more handed on
+=========== ======================================== =======================================
+
+A stranger can hold one of a bounded number of admissions for a bounded time. When they are used up, the oldest is
+evicted: an honest peer needs milliseconds, so it is rarely the oldest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from govraft.adapters import peer_sockets
+from govraft.adapters.frames import CONTROL_CHANNEL, FrameDecoder
+from govraft.adapters.peer_events import PeerEvent, PeerEvents
+from govraft.adapters.peer_hello import HELLO_BYTES_MAX, Hello, accept_hello, encode_hello
+from govraft.adapters.tls import pinned_member
+from govraft.core.model.electorate import Member
+from govraft.core.model.limits import FRAME_BYTES
+from govraft.errors import DecodeError, GovraftError, VerificationError
+
+__all__ = ["InboundListener"]
+
+ADMISSIONS_MAX = 64
+ADMISSION_TIMEOUT_S = 3.0
+ACCEPT_PAUSE_S = 0.1
+SESSIONS_REMEMBERED = 16
+
+
+class InboundListener:
+    """Accepts the connections of `members`, one of each at a time.
+
+    Args:
+        members: Who may connect, by node id.
+        context: From `tls.server_context` for exactly these members.
+        hello: Own cluster id, node id and session.
+        events: Where trouble is counted.
+        on_frame: Given each frame: member id, channel, payload. Must not raise.
+    """
+
+    def __init__(
+        self,
+        members: Mapping[str, Member],
+        context: ssl.SSLContext,
+        hello: tuple[str, str, bytes],
+        events: PeerEvents,
+        on_frame: Callable[[str, int, bytes], None],
+    ) -> None:
+        self.members = members
+        self.cluster_id = hello[0]
+        self.welcome = encode_hello(*hello)
+        self.events = events
+        self.on_frame = on_frame
+        self._context = context
+        self._admissions: dict[asyncio.Task[None], None] = {}
+        self._links: dict[str, _InboundLink] = {}
+        self._sessions: dict[str, bytes] = {}
+        self._old_sessions: dict[str, deque[bytes]] = {}
+        self._is_closed = False
+
+    @property
+    def connected(self) -> frozenset[str]:
+        """The members whose link is open."""
+        return frozenset(self._links)
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Accept on `listener` until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                # Out of descriptors, most likely: the open links go on, and the next attempt may find one.
+                self.events.record(PeerEvent.ACCEPT_FAILED, "", str(error))
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            self._begin_admission(connection)
+
+    async def close(self) -> None:
+        """Close every connection and wait for the admissions to end."""
+        self._is_closed = True
+        admissions = list(self._admissions)
+        for task in admissions:
+            task.cancel()
+        await asyncio.gather(*admissions, return_exceptions=True)
+        for link in list(self._links.values()):
+            link.retire()
+        self._links.clear()
+
+    def admit(self, link: _InboundLink, member: Member, hello: Hello) -> None:
+        """Make `link` the one link of `member`.
+
+        Raises:
+            VerificationError: The hello is of an earlier life of the member.
+        """
+        if self._is_closed:
+            raise VerificationError("the node is stopping")
+        old_sessions = self._old_sessions.setdefault(member.id, deque(maxlen=SESSIONS_REMEMBERED))
+        # SAFETY: a late connection of a dead process must not displace the living one's;
+        # test_peer_network.py::test_a_late_connection_of_an_old_session_is_refused
+        if hello.session in old_sessions:
+            raise VerificationError("the connection is of an earlier life of the peer")
+        latest = self._sessions.get(member.id)
+        if latest is not None and latest != hello.session:
+            old_sessions.append(latest)
+        self._sessions[member.id] = hello.session
+        older = self._links.get(member.id)
+        if older is not None:
+            older.retire()
+            self.events.record(PeerEvent.LINK_REPLACED, member.id, "the peer connected again")
+        self._links[member.id] = link
+
+    def forget(self, link: _InboundLink) -> None:
+        """Note that `link` is closed."""
+        if link.member is not None and self._links.get(link.member.id) is link:
+            del self._links[link.member.id]
+
+    def _begin_admission(self, connection: socket.socket) -> None:
+        if len(self._admissions) >= ADMISSIONS_MAX:
+            oldest = next(iter(self._admissions))
+            del self._admissions[oldest]
+            oldest.cancel()
+            self.events.record(PeerEvent.ADMISSION_EVICTED, "", "too many connections without a hello")
+        task = asyncio.get_running_loop().create_task(self._admission(connection))
+        self._admissions[task] = None
+        task.add_done_callback(lambda done: self._admissions.pop(done, None))
+
+    async def _admission(self, connection: socket.socket) -> None:
+        """Bring one accepted connection to its welcome, or close it."""
+        link = _InboundLink(self)
+        try:
+            peer_sockets.tune(connection)
+            async with asyncio.timeout(ADMISSION_TIMEOUT_S):
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: link, connection, ssl=self._context, ssl_handshake_timeout=ADMISSION_TIMEOUT_S
+                )
+                await link.admitted
+        except TimeoutError:
+            self.events.record(PeerEvent.ADMISSION_TIMED_OUT, "", "a connection sent no hello in time")
+        except OSError as error:  # TLS errors are OSErrors.
+            self.events.record(PeerEvent.HANDSHAKE_FAILED, "", str(error))
+        except GovraftError as error:
+            self.events.record(PeerEvent.HELLO_REFUSED, link.member.id if link.member else "", str(error))
+        finally:
+            if not link.is_open:
+                link.retire()
+                connection.close()
+
+
+class _InboundLink(asyncio.Protocol):
+    """One connection of a member, once TLS is up."""
+
+    def __init__(self, listener: InboundListener) -> None:
+        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.member: Member | None = None
+        self.is_open = False
+        self._is_retired = False
+        self._listener = listener
+        self._decoder = FrameDecoder(HELLO_BYTES_MAX)
+        self._transport: asyncio.Transport | None = None
+
+    def retire(self) -> None:
+        """Close, and hand on nothing more of what was received."""
+        self._is_retired = True
+        self.is_open = False
+        if not self.admitted.done():
+            self.admitted.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream transport, by the protocol's kind
+        if self._is_retired:
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        try:
+            # SAFETY: test_peer_network.py::test_an_unpinned_certificate_is_refused
+            self.member = pinned_member(transport.get_extra_info("ssl_object"), self._listener.members.values())
+        except GovraftError as error:
+            self._refuse(error)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_retired or self.member is None:
+            return
+        self._decoder.receive(data)
+        try:
+            # Asked before each frame: handing one on may have closed this link.
+            while not self._is_retired and (frame := self._decoder.next_frame()) is not None:
+                if not self.is_open:
+                    self._welcome(
+                        self.member, accept_hello(frame, cluster_id=self._listener.cluster_id, node_id=self.member.id)
+                    )
+                elif frame.channel == CONTROL_CHANNEL:
+                    raise DecodeError("a second hello")
+                else:
+                    self._listener.on_frame(self.member.id, frame.channel, frame.payload)
+        except GovraftError as error:
+            self._refuse(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.forget(self)
+        if not self.admitted.done():
+            self.admitted.set_exception(ConnectionResetError(str(exc) if exc else "closed before the hello"))
+        self.retire()
+
+    def _welcome(self, member: Member, hello: Hello) -> None:
+        self._listener.admit(self, member, hello)
+        self.is_open = True
+        self._decoder.frame_bytes_max = FRAME_BYTES
+        if self._transport is not None:
+            self._transport.write(self._listener.welcome)
+        if not self.admitted.done():
+            self.admitted.set_result(None)
+
+    def _refuse(self, error: GovraftError) -> None:
+        if self.is_open and self.member is not None:
+            self._listener.events.record(PeerEvent.FRAME_MALFORMED, self.member.id, str(error))
+        elif not self.admitted.done():
+            self.admitted.set_exception(error)
+        self._listener.forget(self)
+        self.retire()

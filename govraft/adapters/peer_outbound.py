@@ -1,0 +1,274 @@
+"""Sending to one member: dial, say hello, be welcomed, send; when the connection is lost, begin again.
+
+=========== ============================ ===========
+state       event                        next
+=========== ============================ ===========
+waiting     back-off over                dialling
+dialling    refused, cut, timed out      waiting
+dialling    welcome of the meant member  up
+up          connection lost              waiting
+=========== ============================ ===========
+
+Frames are accepted only while up: one sent to a link that is down is stale before it leaves. What does not fit into
+the queue is dropped, newest first, so that a slow peer costs a bounded amount of memory and nobody else's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from govraft.adapters import peer_sockets
+from govraft.adapters.frames import CONTROL_CHANNEL, FrameDecoder, encode_frame
+from govraft.adapters.peer_events import PeerEvent, PeerEvents
+from govraft.adapters.peer_hello import HELLO_BYTES_MAX, accept_hello, encode_hello
+from govraft.adapters.tls import pinned_member
+from govraft.core.model.electorate import Member
+from govraft.core.model.limits import PEER_QUEUE_BYTES, PEER_QUEUE_FRAMES
+from govraft.errors import DecodeError, GovraftError, require
+
+__all__ = ["OutboundLink", "OutboundStats"]
+
+BACKOFF_MIN_S = 0.02
+BACKOFF_MAX_S = 1.0
+HANDSHAKE_TIMEOUT_S = 3.0
+WRITE_BUFFER_BYTES = 256 * 1024
+
+
+class OutboundStats(msgspec.Struct, frozen=True):
+    """How sending to one member goes. Counters since the start of the process."""
+
+    up: bool
+    frames_sent: int
+    frames_dropped: int
+    queue_frames: int
+    queue_bytes: int
+
+
+class OutboundLink:
+    """The sending side towards `member`.
+
+    Args:
+        member: Whom to dial.
+        address: Where.
+        context: From `tls.client_context` for that member.
+        hello: Own cluster id, node id and session.
+        events: Where trouble is counted.
+        on_link: Told of each change between up and down.
+        rng: Spreads the back-off.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        address: tuple[str, int],
+        context: ssl.SSLContext,
+        hello: tuple[str, str, bytes],
+        events: PeerEvents,
+        on_link: Callable[[str, bool], None],
+        rng: random.Random,
+    ) -> None:
+        self._member = member
+        self._address = address
+        self._context = context
+        self._cluster_id = hello[0]
+        self._hello = encode_hello(*hello)
+        self._events = events
+        self._on_link = on_link
+        self._rng = rng
+        self._connection: _Connection | None = None
+        self._queue: deque[bytes] = deque()
+        self._queue_bytes = 0
+        self._flush_scheduled = False
+        self._rose_s = math.inf
+        self._frames_sent = 0
+        self._frames_dropped = 0
+
+    def send(self, channel: int, payload: bytes) -> bool:
+        """Queue one frame; False when it was dropped.
+
+        Raises:
+            InvariantViolation: The channel is the control channel.
+            LimitExceededError: The payload is over the limit.
+        """
+        require(channel != CONTROL_CHANNEL, "the control channel carries hello frames only")
+        frame = encode_frame(channel, payload)
+        if (
+            self._connection is None
+            or len(self._queue) >= PEER_QUEUE_FRAMES
+            or self._queue_bytes + len(frame) > PEER_QUEUE_BYTES
+        ):
+            self._frames_dropped += 1
+            if self._connection is not None:
+                self._events.record(PeerEvent.FRAME_DROPPED, self._member.id, "the peer reads too slowly")
+            return False
+        self._queue.append(frame)
+        self._queue_bytes += len(frame)
+        if not self._flush_scheduled:
+            # Once a loop turn, so that the frames of one turn share a TLS record and a system call.
+            self._flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self.flush)
+        return True
+
+    def flush(self) -> None:
+        """Hand queued frames to the transport until it is full."""
+        self._flush_scheduled = False
+        while self._queue and self._connection is not None and self._connection.is_writable:
+            chunk = [self._queue.popleft()]
+            size = len(chunk[0])
+            while self._queue and size + len(self._queue[0]) <= WRITE_BUFFER_BYTES:
+                chunk.append(self._queue.popleft())
+                size += len(chunk[-1])
+            self._queue_bytes -= size
+            self._frames_sent += len(chunk)
+            self._connection.write(b"".join(chunk))
+
+    def stats(self) -> OutboundStats:
+        """The counters now."""
+        return OutboundStats(
+            up=self._connection is not None,
+            frames_sent=self._frames_sent,
+            frames_dropped=self._frames_dropped,
+            queue_frames=len(self._queue),
+            queue_bytes=self._queue_bytes,
+        )
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled."""
+        loop = asyncio.get_running_loop()
+        backoff_s = BACKOFF_MIN_S
+        while True:
+            self._rose_s = math.inf
+            try:
+                await self._run_once()
+            except (OSError, GovraftError) as error:  # TLS errors and time-outs are OSErrors.
+                self._events.record(PeerEvent.DIAL_FAILED, self._member.id, str(error) or type(error).__name__)
+            # A peer that accepts and hangs up at once is not well: only a link that lasted resets the back-off.
+            if loop.time() - self._rose_s > BACKOFF_MAX_S:
+                backoff_s = BACKOFF_MIN_S
+            await asyncio.sleep(backoff_s * self._rng.uniform(0.5, 1.0))
+            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _run_once(self) -> None:
+        """One connection, from dialling to its loss."""
+        loop = asyncio.get_running_loop()
+        raw = await peer_sockets.connect(self._address)
+        connection = _Connection(self)
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                await loop.create_connection(
+                    lambda: connection,
+                    sock=raw,
+                    ssl=self._context,
+                    server_hostname="",
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+                )
+                connection.greet(self._member, self._cluster_id, self._hello)
+                await connection.welcomed
+            self._rise(connection)
+            reason = await connection.lost
+            self._events.record(PeerEvent.LINK_LOST, self._member.id, reason)
+        finally:
+            self._fall(connection)
+            raw.close()
+
+    def _rise(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._rose_s = asyncio.get_running_loop().time()
+        self._events.recovered(self._member.id)
+        self._on_link(self._member.id, True)
+
+    def _fall(self, connection: _Connection) -> None:
+        connection.abort()
+        self._queue.clear()
+        self._queue_bytes = 0
+        if self._connection is not None:
+            self._connection = None
+            self._on_link(self._member.id, False)
+
+
+class _Connection(asyncio.Protocol):
+    """One TLS connection to the member. After the welcome the other side has nothing more to say."""
+
+    def __init__(self, link: OutboundLink) -> None:
+        loop = asyncio.get_running_loop()
+        self.welcomed: asyncio.Future[None] = loop.create_future()
+        self.lost: asyncio.Future[str] = loop.create_future()
+        self.is_writable = True
+        self._link = link
+        self._decoder = FrameDecoder(HELLO_BYTES_MAX)
+        self._transport: asyncio.Transport | None = None
+        self._expected: tuple[str, str] | None = None
+
+    def greet(self, member: Member, cluster_id: str, hello: bytes) -> None:
+        """Check who answered, then say hello.
+
+        Raises:
+            SignatureError: It is not the member that was meant.
+        """
+        transport = self._open_transport()
+        # The handshake trusted this one certificate only; compared again, so that a change there cannot go unnoticed.
+        pinned_member(transport.get_extra_info("ssl_object"), [member])
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self._expected = (cluster_id, member.id)
+        transport.write(hello)
+
+    def write(self, data: bytes) -> None:
+        self._open_transport().write(data)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream transport, by the protocol's kind
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._receive(data)
+        except GovraftError as error:
+            self._end(str(error), error)
+
+    def pause_writing(self) -> None:
+        self.is_writable = False
+
+    def resume_writing(self) -> None:
+        self.is_writable = True
+        self._link.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_writable = False
+        reason = str(exc) if exc else "closed by the peer"
+        self._end(reason, ConnectionResetError(reason))
+
+    def _receive(self, data: bytes) -> None:
+        if self._expected is None or self.welcomed.done():
+            raise DecodeError("the peer spoke out of turn")
+        self._decoder.receive(data)
+        frame = self._decoder.next_frame()
+        if frame is None:
+            return
+        accept_hello(frame, cluster_id=self._expected[0], node_id=self._expected[1])
+        if self._decoder.buffered_bytes:
+            raise DecodeError("the peer spoke out of turn")
+        self.welcomed.set_result(None)
+
+    def _end(self, reason: str, error: Exception) -> None:
+        self.abort()
+        if not self.welcomed.done():
+            self.welcomed.set_exception(error)
+            # Retrieved here: when the dialler was cancelled nobody else will.
+            self.welcomed.exception()
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+    def _open_transport(self) -> asyncio.Transport:
+        if self._transport is None:
+            raise ConnectionResetError("the connection was never made")
+        return self._transport

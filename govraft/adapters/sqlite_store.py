@@ -1,0 +1,307 @@
+"""The durable memory of a node: one SQLite file, in WAL mode, synced at every commit.
+
+Rules:
+1. A file is checked on a read-only connection before anything is changed: a foreign or damaged one stays as it was.
+2. A new file is built under another name and renamed: it is there whole, or not at all.
+3. `write` decides by `store_rules.advance` first, then writes in one transaction. COMMIT syncs.
+4. After the first failure nothing is written any more.
+
+Standard tools may open the file, also while the node runs: the lock against a second node is in the guard beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+from pathlib import Path
+from urllib.parse import quote
+
+from govraft.adapters import store_rows
+from govraft.adapters.store_guard import StoreGuard, guard_path, sync_directory
+from govraft.adapters.store_rules import Progress, advance
+from govraft.errors import CorruptionError, StorageError, require
+from govraft.ports.store import (
+    AddLeaf,
+    Append,
+    HardState,
+    SetCosigner,
+    SetHardState,
+    SetIsolation,
+    StoredState,
+    TruncateFrom,
+    WriteBatch,
+    WriteOp,
+)
+
+__all__ = ["SqliteStore", "read_leaves"]
+
+_BUSY_TIMEOUT_S = 5.0
+_PUT_RECORD = "INSERT OR REPLACE INTO records (name, value, checksum) VALUES (?, ?, ?)"
+
+
+class SqliteStore:
+    """`ports.Store` in the file `path`. Any thread may call, one call runs at a time."""
+
+    def __init__(self, path: Path, *, cluster_id: str, node_id: str) -> None:
+        """Open the store of a node, or create it.
+
+        Args:
+            path: The database file; its directory exists.
+            cluster_id: Hex digest of the genesis; a file of another cluster is refused.
+            node_id: A file of another node is refused.
+
+        Raises:
+            CorruptionError: The file is foreign or damaged, or older than the node's last run. Nothing was changed.
+            StorageError: In use by another process, or the disk failed.
+        """
+        self._path = Path(os.path.realpath(path))
+        self._mutex = threading.Lock()
+        self._failure: str | None = None
+        self._loaded: StoredState | None = None
+        self._connection: sqlite3.Connection
+        self._progress: Progress
+        self._writes: int
+        is_new = not _exists(self._path)
+        if not is_new and not guard_path(self._path).exists():
+            self._refuse_unguarded(cluster_id, node_id)
+        self._guard = StoreGuard(self._path)
+        try:
+            self._open(cluster_id, node_id)
+        except sqlite3.Error as error:
+            self._guard.release()
+            raise store_rows.failure(error, self._path) from error
+        except OSError as error:
+            self._guard.release()
+            raise StorageError(f"cannot open `{self._path}`: {error.strerror}", path=str(self._path)) from error
+        except BaseException:
+            self._guard.release()
+            raise
+
+    def load(self) -> StoredState:
+        """Everything stored, checked. The first call gives what opening read."""
+        with self._mutex:
+            loaded, self._loaded = self._loaded, None
+            if loaded is not None:
+                return loaded
+            self._refuse_after_failure()
+            try:
+                return store_rows.read_state(self._connection, self._path, has_run_before=True)[0]
+            except sqlite3.Error as error:
+                raise store_rows.failure(error, self._path) from error
+
+    def write(self, batch: WriteBatch) -> None:
+        """Write `batch` in one transaction; durable on return. See `ports.Store.write`."""
+        with self._mutex:
+            self._refuse_after_failure()
+            if batch.is_empty:
+                return
+            progress = advance(self._progress, batch)
+            self._commit(batch.ops, progress)
+
+    def close(self) -> None:
+        """Release file and lock. Idempotent."""
+        with self._mutex:
+            self._failure = self._failure or "it is closed"
+            self._loaded = None
+            with contextlib.suppress(sqlite3.Error):
+                # Closing only tidies up the write-ahead log; every commit is durable already.
+                self._connection.close()
+            self._guard.release()
+
+    def _open(self, cluster_id: str, node_id: str) -> None:
+        # Asked again: only now is the lock held.
+        created = not _exists(self._path)
+        if created:
+            self._create(cluster_id, node_id)
+        state, summary = self._inspect(cluster_id, node_id, created=created)
+        self._loaded = state
+        self._progress = store_rows.progress_of(state, summary)
+        self._writes = summary.writes
+        self._connection = _connect(self._path, "rw")
+        try:
+            mode = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                message = f"`{self._path}` cannot use a write-ahead log: its file system lacks shared memory or locks"
+                raise StorageError(message, path=str(self._path))
+            # SAFETY: FULL syncs the log at every commit; without it an acked seq or a vote could be forgotten by a
+            # power failure. test_sqlite_store.py::test_every_commit_is_synced
+            self._connection.execute("PRAGMA synchronous = FULL")
+            # One write at once: a disk that cannot be written to must stop the start, not the first vote.
+            self._commit((), self._progress)
+            sync_directory(self._path.parent)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _inspect(self, cluster_id: str, node_id: str, *, created: bool) -> tuple[StoredState, store_rows.Summary]:
+        """Read and check everything without changing anything."""
+        with contextlib.closing(_connect(self._path, _inspection_mode(self._path))) as connection:
+            store_rows.check_identity(connection, self._path, cluster_id, node_id)
+            store_rows.check_structure(connection, self._path)
+            state, summary = store_rows.read_state(connection, self._path, has_run_before=not created)
+        marked = self._guard.writes
+        if marked is None:
+            raise self._unguarded()
+        # SAFETY: a database that lost its log or was restored from an older copy must not vote or sign again;
+        # test_sqlite_store.py::test_a_lost_write_ahead_log_is_noticed
+        if summary.writes < marked:
+            message = (
+                f"`{self._path}` lacks the last {marked - summary.writes} writes of this node: its write-ahead log"
+                " is lost or damaged, or it is an older copy; rebuild the node from its peers"
+            )
+            raise CorruptionError(message, path=str(self._path))
+        return state, summary
+
+    def _create(self, cluster_id: str, node_id: str) -> None:
+        if self._guard.writes:
+            message = (
+                f"`{self._path}` is missing, but the node has run with it; restore it, or rebuild the node"
+                " from its peers under a new identity"
+            )
+            raise CorruptionError(message, path=str(self._path))
+        draft = self._path.with_name(self._path.name + ".new")
+        for leftover in (draft, draft.with_name(draft.name + "-journal")):
+            leftover.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(_connect(draft, "rw")) as connection:
+            _build_schema(connection, cluster_id, node_id)
+        self._guard.mark(0, sync=True)
+        # SAFETY: a file is there whole or not at all; test_sqlite_store.py::test_an_interrupted_creation_is_repeated
+        draft.rename(self._path)
+        sync_directory(self._path.parent)
+
+    def _commit(self, ops: tuple[WriteOp, ...], progress: Progress) -> None:
+        writes = self._writes + 1
+        execute = self._connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            for op in ops:
+                self._execute(op)
+            execute(_PUT_RECORD, store_rows.record_row("summary", store_rows.Summary.of(progress, writes)))
+            # SAFETY: durable when COMMIT returns, not before; test_sqlite_store.py::test_survives_kill
+            execute("COMMIT")
+            self._guard.mark(writes)
+        except BaseException as error:
+            # SAFETY: what the disk holds is unknown now; test_sqlite_store.py::test_a_failed_write_is_the_last
+            self._failure = str(error) or type(error).__name__
+            with contextlib.suppress(sqlite3.Error):
+                # A transaction that cannot be rolled back is rolled back by the next open.
+                self._connection.rollback()
+            if isinstance(error, (sqlite3.Error, OSError)):
+                message = f"cannot write `{self._path}`: {error}; free or replace the disk, then restart the node"
+                raise StorageError(message, definite=False, path=str(self._path)) from error
+            raise
+        self._progress, self._writes = progress, writes
+
+    def _execute(self, op: WriteOp) -> None:
+        execute = self._connection.execute
+        match op:
+            case Append(entry):
+                checksum = store_rows.journal_checksum(entry.index, entry.term, entry.payload)
+                execute("INSERT INTO journal VALUES (?, ?, ?, ?)", (entry.index, entry.term, entry.payload, checksum))
+            case TruncateFrom(index):
+                execute("DELETE FROM journal WHERE idx >= ?", (index,))
+            case SetHardState(hard_state):
+                execute(_PUT_RECORD, store_rows.record_row("hard_state", hard_state))
+            case AddLeaf(seq, leaf):
+                execute("INSERT INTO leaves VALUES (?, ?, ?)", (seq, leaf, store_rows.leaf_checksum(seq, leaf)))
+            case SetCosigner(record):
+                execute(_PUT_RECORD, store_rows.record_row("cosigner", record))
+            case SetIsolation(isolation):
+                row = store_rows.record_row("isolation", isolation)
+                execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?)", row)
+
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            message = f"`{self._path}` takes no more writes: {self._failure}; restart the node"
+            raise StorageError(message, code="storage_stopped", path=str(self._path))
+
+    def _refuse_unguarded(self, cluster_id: str, node_id: str) -> None:
+        """A file without its guard is foreign, or a copy. Say which; nothing is locked or changed for it."""
+        try:
+            with contextlib.closing(_connect(self._path, _inspection_mode(self._path))) as connection:
+                store_rows.check_identity(connection, self._path, cluster_id, node_id)
+        except sqlite3.Error as error:
+            raise store_rows.failure(error, self._path) from error
+        raise self._unguarded()
+
+    def _unguarded(self) -> CorruptionError:
+        message = (
+            f"`{self._path}` has lost `{guard_path(self._path).name}`, so an old copy could not be told from the"
+            " node's latest state; restore both, or rebuild the node from its peers"
+        )
+        return CorruptionError(message, path=str(self._path))
+
+
+def read_leaves(path: Path) -> list[bytes]:
+    """The lineage of a store, seq 1 to n, for tools. Needs no lock and changes nothing; the node may be running.
+
+    Raises:
+        CorruptionError: Not a govraft store, or a leaf is damaged or missing.
+        StorageError: The file cannot be read.
+    """
+    path = Path(os.path.realpath(path))
+    if not _exists(path):
+        raise StorageError(f"`{path}` does not exist; name the database file of a node", path=str(path))
+    try:
+        with contextlib.closing(_connect(path, "ro")) as connection:
+            store_rows.check_identity(connection, path, None, None)
+            return store_rows.read_leaf_rows(connection, path)
+    except sqlite3.Error as error:
+        raise store_rows.failure(error, path) from error
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    return connection
+
+
+def _inspection_mode(path: Path) -> str:
+    """How to read a file that nobody may be writing, leaving no trace.
+
+    Without a write-ahead log SQLite would create an empty one even to read; `immutable` keeps it from that.
+    """
+    log = path.with_name(path.name + "-wal")
+    return "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
+
+
+def _build_schema(connection: sqlite3.Connection, cluster_id: str, node_id: str) -> None:
+    require(cluster_id and node_id, "a store belongs to one node of one cluster")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA application_id = {store_rows.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {store_rows.SCHEMA_VERSION}")
+    for statement in store_rows.SCHEMA:
+        connection.execute(statement)
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", [("cluster_id", cluster_id), ("node_id", node_id)])
+    connection.execute(_PUT_RECORD, store_rows.record_row("summary", store_rows.Summary.of(Progress(), 0)))
+    connection.execute(_PUT_RECORD, store_rows.record_row("hard_state", HardState()))
+    connection.execute("COMMIT")
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        StorageError: There is something else, or the directory cannot be read.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(f"cannot read `{path}`: {error.strerror}", path=str(path)) from error
+    if not stat.S_ISREG(mode):
+        raise StorageError(f"`{path}` is not a regular file; name a file for the store", path=str(path))
+    return True

@@ -1,0 +1,115 @@
+"""A small file beside the database: the lock of its one user, and the mark that betrays a database gone back in time.
+
+Why a mark: SQLite treats a write-ahead log as ending at its first damaged frame, and a database whose log was deleted
+or that was restored from an older copy is intact for every check of its own. In all three cases the node would forget
+votes and acked seqs without a sign. So the number of the last durable write is kept here too. It is written after
+each commit and not synced: after a power failure it may lag behind the database, never run ahead of it.
+
+Bytes: 8 magic, u64be writes, 8 first bytes of their sha256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import struct
+from pathlib import Path
+
+from govraft.errors import CorruptionError, StorageError
+
+__all__ = ["StoreGuard", "guard_path", "sync_directory"]
+
+_MAGIC = b"gvguard1"
+_MARK = struct.Struct(">8sQ8s")
+
+
+def guard_path(path: Path) -> Path:
+    """Where the guard of the database `path` lies."""
+    return path.with_name(path.name + ".guard")
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in the directory `path` durable.
+
+    Raises:
+        OSError: The directory cannot be opened or synced.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class StoreGuard:
+    """Holds the lock until `release`.
+
+    Raises:
+        StorageError: Another process holds it, or the file cannot be opened.
+        CorruptionError: The guard's bytes are damaged.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._path = guard_path(database)
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StorageError(f"cannot open `{self._path}`: {error.strerror}", path=str(self._path)) from error
+        try:
+            self._lock(database)
+            self._writes = self._read()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self._released = False
+
+    def _lock(self, database: Path) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                message = f"`{database}` is in use by another process; stop it, or give this node its own file"
+                raise StorageError(message, code="storage_in_use", path=str(database)) from error
+            raise StorageError(f"cannot lock `{self._path}`: {error.strerror}", path=str(self._path)) from error
+
+    def _read(self) -> int | None:
+        content = os.pread(self._descriptor, _MARK.size + 1, 0)
+        if not content:
+            return None
+        if len(content) == _MARK.size:
+            magic, writes, checksum = _MARK.unpack(content)
+            if magic == _MAGIC and checksum == _checksum(writes):
+                return int(writes)
+        message = f"`{self._path}` is damaged: its mark cannot be read; restore it together with the database"
+        raise CorruptionError(message, path=str(self._path))
+
+    @property
+    def writes(self) -> int | None:
+        """Number of the last write known to be durable; None for a guard that was never marked."""
+        return self._writes
+
+    def mark(self, writes: int, *, sync: bool = False) -> None:
+        """Note that write number `writes` is durable.
+
+        Raises:
+            OSError: The guard cannot be written.
+        """
+        os.pwrite(self._descriptor, _MARK.pack(_MAGIC, writes, _checksum(writes)), 0)
+        if sync:
+            os.fsync(self._descriptor)
+        self._writes = writes
+
+    def release(self) -> None:
+        """Give up the lock. Idempotent. The file stays: removing it could unlock a database in use."""
+        if not self._released:
+            self._released = True
+            with contextlib.suppress(OSError):
+                # The lock goes with the descriptor even when closing reports an error.
+                os.close(self._descriptor)
+
+
+def _checksum(writes: int) -> bytes:
+    return hashlib.sha256(_MAGIC + writes.to_bytes(8, "big")).digest()[:8]

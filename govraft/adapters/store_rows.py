@@ -1,0 +1,271 @@
+"""The SQLite schema of a node's store, and reading it back without trusting it.
+
+Every row of `journal`, `leaves` and `records` carries a sha256 over all of its columns: `quick_check` finds a broken
+page structure, the checksums find bytes that changed inside a cell. `records` holds few short JSON values, so that
+each write touches one page for all of them; its `summary` repeats what must be there, so that missing rows show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import struct
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from govraft.adapters.store_rules import ROOT_BYTES, Progress, commit_index_bound
+from govraft.errors import CorruptionError, StorageError
+from govraft.ports.store import CosignerRecord, HardState, IsolationRecord, JournalEntry, StoredState
+
+__all__ = [
+    "APPLICATION_ID",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Summary",
+    "check_identity",
+    "check_structure",
+    "failure",
+    "journal_checksum",
+    "leaf_checksum",
+    "progress_of",
+    "read_leaf_rows",
+    "read_state",
+    "record_row",
+]
+
+APPLICATION_ID = 0x67767266  # "gvrf"
+SCHEMA_VERSION = 1
+
+SCHEMA = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE records (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    (
+        "CREATE TABLE journal (idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, payload BLOB NOT NULL,"
+        " checksum BLOB NOT NULL) STRICT"
+    ),
+    "CREATE TABLE leaves (seq INTEGER PRIMARY KEY, leaf BLOB NOT NULL, checksum BLOB NOT NULL) STRICT",
+)
+
+_PAIR = struct.Struct(">QQ")
+_SINGLE = struct.Struct(">Q")
+
+# Failures of the machine; whatever else SQLite reports while reading speaks of the bytes in the file.
+_MACHINE_FAILURES = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_AUTH,
+    }
+)
+
+T = TypeVar("T")
+
+
+class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the store says about itself; written with every batch.
+
+    Attributes:
+        writes: Number of the last write; the guard repeats it.
+        cosigner_seq: 0 when there is no cosigner record.
+    """
+
+    writes: int
+    journal_first: int
+    journal_last: int
+    leaf_count: int
+    cosigner_seq: int
+    isolated: bool
+
+    @classmethod
+    def of(cls, progress: Progress, writes: int) -> Summary:
+        """The summary of `progress` after write number `writes`."""
+        return cls(
+            writes=writes,
+            journal_first=progress.journal_first,
+            journal_last=progress.journal_last,
+            leaf_count=progress.leaf_count,
+            cosigner_seq=progress.cosigner.seq if progress.cosigner else 0,
+            isolated=progress.isolation is not None,
+        )
+
+
+def failure(error: sqlite3.Error, path: Path) -> StorageError:
+    """The error to raise for one that SQLite reported while reading `path`."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _MACHINE_FAILURES and code != sqlite3.SQLITE_IOERR_SHORT_READ:
+        return StorageError(f"cannot read `{path}`: {error}", path=str(path))
+    return _corrupt(path, f"is damaged or not a database: {error}")
+
+
+def journal_checksum(index: int, term: int, payload: bytes) -> bytes:
+    """sha256 over all columns of a journal row."""
+    return hashlib.sha256(b"journal\0" + _PAIR.pack(index, term) + payload).digest()
+
+
+def leaf_checksum(seq: int, leaf: bytes) -> bytes:
+    """sha256 over all columns of a leaf row."""
+    return hashlib.sha256(b"leaf\0" + _SINGLE.pack(seq) + leaf).digest()
+
+
+def record_row(name: str, value: object) -> tuple[str, str, bytes]:
+    """The row of `records` that holds `value`."""
+    text = msgspec.json.encode(value).decode()
+    return name, text, _record_checksum(name, text)
+
+
+def check_identity(connection: sqlite3.Connection, path: Path, cluster_id: str | None, node_id: str | None) -> None:
+    """Refuse a file that is not the store of this node. `None` accepts any cluster or node.
+
+    Raises:
+        CorruptionError: Not a govraft store, of a newer version, or of another cluster or node.
+    """
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise _corrupt(path, "is not a govraft store; point the node at its own file")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise _corrupt(
+            path, f"has schema version {version}, this govraft reads {SCHEMA_VERSION}; use the release that wrote it"
+        )
+    found = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    # Anything more, a trigger for one, could change what is written behind the store's back.
+    if found != set(SCHEMA):
+        raise _corrupt(path, "has tables, indices or triggers that govraft did not make; restore the file")
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    if set(meta) != {"cluster_id", "node_id"}:
+        raise _corrupt(path, "does not say which node it belongs to; restore the file")
+    for key, expected in (("cluster_id", cluster_id), ("node_id", node_id)):
+        if expected is not None and meta[key] != expected:
+            raise _corrupt(path, f"belongs to {key} `{meta[key]}`, not `{expected}`; point the node at its own file")
+
+
+def check_structure(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file whose pages contradict each other.
+
+    Raises:
+        CorruptionError: `quick_check` found damage.
+    """
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        first_line = str(verdict).replace("\n", " ")
+        raise _corrupt(path, f"is damaged: {first_line}; restore it, or rebuild the node from its peers")
+
+
+def read_state(connection: sqlite3.Connection, path: Path, *, has_run_before: bool) -> tuple[StoredState, Summary]:
+    """Read everything and check it row by row.
+
+    Raises:
+        CorruptionError: A row is damaged, missing or contradicts another.
+    """
+    records = _read_records(connection, path)
+    summary = _decode_record(records, "summary", Summary, path)
+    journal = _read_journal(connection, path)
+    state = StoredState(
+        journal=journal,
+        hard_state=_decode_record(records, "hard_state", HardState, path),
+        leaves=read_leaf_rows(connection, path),
+        cosigner=_decode_record(records, "cosigner", CosignerRecord, path) if "cosigner" in records else None,
+        isolation=_decode_record(records, "isolation", IsolationRecord, path) if "isolation" in records else None,
+        has_run_before=has_run_before,
+    )
+    _check_summary(state, summary, path)
+    return state, summary
+
+
+def progress_of(state: StoredState, summary: Summary) -> Progress:
+    """Where the rules of `store_rules` start from for a loaded store."""
+    return Progress(
+        journal_first=summary.journal_first,
+        journal_last=summary.journal_last,
+        leaf_count=summary.leaf_count,
+        hard_state=state.hard_state,
+        cosigner=state.cosigner,
+        isolation=state.isolation,
+    )
+
+
+def read_leaf_rows(connection: sqlite3.Connection, path: Path) -> list[bytes]:
+    """The leaves of seq 1 to n, each checked.
+
+    Raises:
+        CorruptionError: A leaf is damaged or missing.
+    """
+    leaves: list[bytes] = []
+    for seq, leaf, checksum in connection.execute("SELECT seq, leaf, checksum FROM leaves ORDER BY seq"):
+        if seq != len(leaves) + 1:
+            raise _corrupt(path, f"lacks the leaf of seq {len(leaves) + 1}; restore it")
+        if leaf_checksum(seq, leaf) != checksum:
+            raise _corrupt(path, f"has a damaged leaf at seq {seq}; restore it, or rebuild the node from its peers")
+        leaves.append(leaf)
+    return leaves
+
+
+def _read_journal(connection: sqlite3.Connection, path: Path) -> list[JournalEntry]:
+    journal: list[JournalEntry] = []
+    for index, term, payload, checksum in connection.execute(
+        "SELECT idx, term, payload, checksum FROM journal ORDER BY idx"
+    ):
+        if journal and index != journal[-1].index + 1:
+            raise _corrupt(path, f"lacks journal entry {journal[-1].index + 1}; restore it")
+        if index < 1 or term < 0 or journal_checksum(index, term, payload) != checksum:
+            message = f"has a damaged journal entry at index {index}; restore it, or rebuild the node from its peers"
+            raise _corrupt(path, message)
+        journal.append(JournalEntry(index, term, payload))
+    return journal
+
+
+def _read_records(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
+    records: dict[str, str] = {}
+    for name, value, checksum in connection.execute("SELECT name, value, checksum FROM records"):
+        if _record_checksum(name, value) != checksum:
+            raise _corrupt(path, f"has a damaged record `{name}`; restore it")
+        records[name] = value
+    return records
+
+
+def _decode_record(records: dict[str, str], name: str, kind: type[T], path: Path) -> T:
+    if name not in records:
+        raise _corrupt(path, f"lacks the record `{name}`; restore it")
+    try:
+        return msgspec.json.decode(records[name], type=kind)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise _corrupt(path, f"has an unreadable record `{name}`: {error}") from error
+
+
+def _check_summary(state: StoredState, summary: Summary, path: Path) -> None:
+    """Compare what is there with what the summary says must be there."""
+    expected_count = summary.journal_last - summary.journal_first + 1 if summary.journal_first else 0
+    first = state.journal[0].index if state.journal else summary.journal_first
+    facts = (
+        ("number of journal entries", expected_count, len(state.journal)),
+        ("first journal index", summary.journal_first, first),
+        ("number of leaves", summary.leaf_count, len(state.leaves)),
+        ("last signed seq", summary.cosigner_seq, state.cosigner.seq if state.cosigner else 0),
+        ("isolation", summary.isolated, state.isolation is not None),
+    )
+    for what, expected, found in facts:
+        if expected != found:
+            raise _corrupt(path, f"contradicts itself: {what} should be {expected}, is {found}; restore it")
+    if state.cosigner is not None and len(state.cosigner.root) != ROOT_BYTES:
+        raise _corrupt(path, "has a cosigner record with a root of the wrong length; restore it")
+    bound = commit_index_bound(progress_of(state, summary))
+    if not 0 <= state.hard_state.commit_index <= bound or state.hard_state.term < 0:
+        raise _corrupt(
+            path, f"has committed index {state.hard_state.commit_index} but holds entries up to {bound} only"
+        )
+
+
+def _record_checksum(name: str, value: str) -> bytes:
+    return hashlib.sha256(b"record\0" + name.encode() + b"\0" + value.encode()).digest()
+
+
+def _corrupt(path: Path, what: str) -> CorruptionError:
+    return CorruptionError(f"`{path}` {what}", path=str(path))

@@ -1,0 +1,71 @@
+"""From the bytes of a request to a verdict, whatever goes wrong on the way: each failure is a denial."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+
+import msgspec
+
+from govraft.api.service import Service
+from govraft.api.wire import decode_request, one_line
+from govraft.core.model.limits import REQUEST_BYTES
+from govraft.core.model.reasons import Reason
+from govraft.core.model.verdict import Allow, Deny, Verdict
+from govraft.errors import InputError
+
+__all__ = ["Decisions"]
+
+
+class Decisions:
+    """Asks the service, and answers for it when it fails."""
+
+    def __init__(self, service: Service, report: Callable[[Exception], None]) -> None:
+        """`report` gets each exception that should not have happened."""
+        self._service = service
+        self._report = report
+
+    def decide(self, request: msgspec.Raw, at_least: int, *, explain: bool) -> Verdict | asyncio.Future[Verdict]:
+        """Have one request decided, at once if the service can.
+
+        Returns:
+            The verdict, or a future to `settle` once it is done. Never raises an `Exception`.
+        """
+        # SAFETY: no failure of the service may end in an allow, or in no answer
+        # (test_socket_server.py::test_denies_when_the_service_misbehaves).
+        try:
+            if len(bytes(request)) > REQUEST_BYTES:
+                return Deny(Reason.REQUEST_INVALID, f"request over {REQUEST_BYTES} bytes: ask with less context")
+            verdict = self._service.check(decode_request(request), at_least=at_least, explain=explain)
+        except Exception as error:  # noqa: BLE001 - fail closed: each failure is a denial, and reported
+            return self._deny(error)
+        if isinstance(verdict, Allow | Deny):
+            return verdict
+        if inspect.isawaitable(verdict):
+            return asyncio.ensure_future(verdict)
+        return self._deny(TypeError("the service answered a check with neither a verdict nor an awaitable"))
+
+    def settle(self, verdict: asyncio.Future[Verdict]) -> Verdict:
+        """The verdict that a finished future holds.
+
+        Raises:
+            InvariantViolation: The service met one.
+        """
+        if verdict.cancelled():
+            return Deny(Reason.INTERNAL_ERROR, "the check was cancelled")
+        error = verdict.exception()
+        if error is None:
+            found = verdict.result()
+            if isinstance(found, Allow | Deny):
+                return found
+            error = TypeError("the service answered a check with something else than a verdict")
+        if not isinstance(error, Exception):
+            raise error
+        return self._deny(error)
+
+    def _deny(self, error: Exception) -> Deny:
+        if isinstance(error, InputError):
+            return Deny(Reason.REQUEST_INVALID, one_line(str(error)))
+        self._report(error)
+        return Deny(Reason.INTERNAL_ERROR, "the node failed to decide: see its log")

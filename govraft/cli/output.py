@@ -1,0 +1,120 @@
+"""What a command prints: data on stdout, in the form that was asked for; everything else on stderr.
+
+A table is for people: what comes out of the cluster is stripped of control characters first, so that a reason or a
+name cannot steer the terminal. JSON and YAML are for programs and carry everything, escaped.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import click
+
+__all__ = ["FORMATS", "Table", "digits", "emit", "fields_table", "note", "plain", "progress", "time_text", "write_data"]
+
+FORMATS = ("table", "json", "yaml")
+
+_UNBOUNDED_COLUMNS = 100_000
+
+
+class Table(NamedTuple):
+    """Rows under column names, for people."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+def emit(form: str, data: Any, table: Table | str) -> None:
+    """Print `data` as JSON or YAML, or `table` in its place.
+
+    Args:
+        form: One of `FORMATS`.
+        data: What `json.dumps` takes: no bytes.
+        table: The same for people, or text to be printed as it is.
+    """
+    if form == "json":
+        write_data(json.dumps(data, indent=2) + "\n")
+    elif form == "yaml":
+        import yaml  # type: ignore[import-untyped]  # noqa: PLC0415 - only those who want YAML pay for it
+
+        write_data(yaml.safe_dump(data, sort_keys=False, width=120))
+    elif isinstance(table, str):
+        write_data(table if not table or table.endswith("\n") else table + "\n")
+    else:
+        _print_table(table)
+
+
+def write_data(text: str) -> None:
+    """Write text to stdout as it is."""
+    click.echo(text, nl=False)
+
+
+def note(text: str) -> None:
+    """Tell people something, on stderr, in one line."""
+    click.echo(plain(text), err=True)
+
+
+def plain(value: object) -> str:
+    """The text of a value, with characters that do not print written out."""
+    text = "" if value is None else str(value)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def digits(hexadecimal: object) -> str:
+    """The first digits of a digest, enough to recognise it."""
+    return str(hexadecimal)[:12]
+
+
+def time_text(milliseconds: int) -> str:
+    """A wall time in RFC 3339, UTC."""
+    moment = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only those who want a table pay for it
+    from rich.table import Table as RichTable  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    is_terminal = sys.stdout.isatty()
+    # A line that goes into a pipe is one record: never folded.
+    console = Console(highlight=False, width=None if is_terminal else _UNBOUNDED_COLUMNS, no_color=not is_terminal)
+    grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in table.columns:
+        grid.add_column(Text(name), overflow="fold", no_wrap=not is_terminal)
+    for row in table.rows:
+        grid.add_row(*(Text(plain(value)) for value in row))
+    with console.capture() as captured:
+        console.print(grid)
+    lines = captured.get().split("\n")
+    write_data("\n".join(lines if is_terminal else [line.rstrip() for line in lines]))
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Any]:
+    """A progress bar on stderr while the block runs, if that is a terminal.
+
+    Yields:
+        A function that is told how many more are done.
+    """
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda count=1: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count=1: bar.advance(task, count)
+
+
+def fields_table(pairs: Iterable[tuple[str, object]]) -> Table:
+    """One record as rows of name and value."""
+    return Table(("FIELD", "VALUE"), list(pairs))

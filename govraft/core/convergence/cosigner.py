@@ -1,0 +1,231 @@
+"""The cosigner: which probes a node answers.
+
+A node acks a probe only if all of these hold; each refusal has its own name.
+
+======================  =====================================================================================
+refusal                 unless
+======================  =====================================================================================
+`isolated`              the node is not isolated
+`not_leader`            the sender is the node's own Raft leader, in the node's own Raft term
+`wrong_epoch`           the probe is of the electorate that the node holds
+`restarting`            the node has been up for L(1+ρ), or had never run before
+`behind`                it has applied the probe's seq (the probe is kept, and answered once it has)
+`forgotten`             it still remembers its own leaf at that seq
+`divergent`             origin, root and sections at that seq are its own
+`regressed`             it has never acked a higher seq, nor another root at this one
+`lineage_changed`       its lineage at its last signed seq still has the root that it signed
+`clock_ahead`           the newest entry's time is not far ahead of its own wall clock
+======================  =====================================================================================
+
+The highest acked seq, with its root, must be durable before the ack leaves. Grants live in memory only: that is
+why a restarted node waits until every grant it may have made is over.
+
+Source: protocol, "The round", step 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from govraft.core.codec.note import cosigned_message
+from govraft.core.convergence.messages import Ack, Kind, Probe, Sign, Signed, probe_digest, sign
+from govraft.core.convergence.timing import LeaseTiming
+from govraft.core.model.electorate import Electorate
+from govraft.core.model.units import BoottimeNs, WallMs
+from govraft.errors import require
+
+__all__ = ["Acked", "Answer", "Cosigner", "Held", "Refusal", "View"]
+
+COSIGNATURE_PERIOD_S = 60
+
+
+class Refusal(StrEnum):
+    """Why a probe is not answered."""
+
+    ISOLATED = "isolated"
+    NOT_LEADER = "not_leader"
+    WRONG_EPOCH = "wrong_epoch"
+    RESTARTING = "restarting"
+    BEHIND = "behind"
+    FORGOTTEN = "forgotten"
+    DIVERGENT = "divergent"
+    REGRESSED = "regressed"
+    LINEAGE_CHANGED = "lineage_changed"
+    CLOCK_AHEAD = "clock_ahead"
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What the node itself holds at one seq."""
+
+    root: bytes
+    sections: Mapping[str, bytes]
+
+
+class View(Protocol):
+    """What the cosigner needs to know of its node, now."""
+
+    boottime: BoottimeNs
+    wall: WallMs
+    leader_hint: str | None
+    term: int
+    electorate: Electorate
+    applied: int
+    newest_time: WallMs
+    isolated: bool
+
+    def held(self, seq: int) -> Held | None:
+        """Root and sections at an applied seq, or None if the leaf is no longer remembered."""
+        ...
+
+    def root(self, seq: int) -> bytes:
+        """The lineage root at an applied seq."""
+        ...
+
+
+class Acked(msgspec.Struct, frozen=True):
+    """The highest seq ever acked, with the root it had. Durable, and it only grows."""
+
+    seq: int
+    root: bytes
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A signed ack, and what must be durable before it leaves (None: it already is)."""
+
+    ack: Signed
+    seq: int
+    record: Acked | None
+
+
+class Cosigner:
+    """The durable monotone cosigner state of one node, and its grants.
+
+    Args:
+        node_id: This node.
+        origin: `govraft.dev/<cluster id>`; no checkpoint of another origin is ever cosigned.
+        cluster: 32-byte cluster digest.
+        timing: From genesis.
+        signing: Signs with the node's key.
+        acked: The durable record of an earlier life, if any.
+        started: When this process started, boot time.
+        has_run_before: False only on the very first start of this node.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        origin: str,
+        cluster: bytes,
+        timing: LeaseTiming,
+        signing: Sign,
+        acked: Acked | None,
+        started: BoottimeNs,
+        has_run_before: bool,
+    ) -> None:
+        self._node_id = node_id
+        self._origin = origin
+        self._cluster = cluster
+        self._timing = timing
+        self._signing = signing
+        self._ready_at = timing.grant_end(started) if has_run_before else started
+        self._grants: dict[str, dict[int, BoottimeNs]] = {}
+        self._cosignature: tuple[bytes, int, bytes] | None = None
+        self.acked = acked
+
+    def answer(self, signed: Signed, probe: Probe, nonce: bytes, view: View) -> Answer | Refusal:
+        """Decide about a probe whose signature has been verified and whose signer is a member.
+
+        Returns:
+            The ack and the record that must be durable before it leaves, or why there is none. On `BEHIND` the
+            caller keeps the probe and asks again after applying more.
+        """
+        refusal = self._refusal(signed, probe, view)
+        if refusal is not None:
+            return refusal
+        checkpoint, now = probe.checkpoint, view.boottime
+        outstanding = self._outstanding(checkpoint.seq, now)
+        # SAFETY: grants are recorded before the ack exists, so no certificate can carry a grant that this voter
+        # does not count as outstanding (test_cosigner.py::test_grants_are_outstanding_from_the_ack_on).
+        end = self._timing.grant_end(now)
+        for holder in probe.grants.keys() & {member.id for member in view.electorate.members}:
+            self._grants.setdefault(holder, {})[checkpoint.seq] = end
+        record = None
+        if self.acked is None or checkpoint.seq > self.acked.seq:
+            record = self.acked = Acked(checkpoint.seq, checkpoint.root)
+        time_s, cosignature = self._cosign(checkpoint.encode(), view.wall)
+        ack = Ack(
+            probe=probe_digest(signed),
+            round=probe.round,
+            seq=checkpoint.seq,
+            root=checkpoint.root,
+            node=self._node_id,
+            nonce=nonce,
+            outstanding=outstanding,
+            time_s=time_s,
+            cosignature=cosignature,
+        )
+        author = sign(Kind.ACK, ack.encode(), signer=self._node_id, cluster=self._cluster, signing=self._signing)
+        return Answer(author, checkpoint.seq, record)
+
+    def is_ready(self, now: BoottimeNs) -> bool:
+        """Whether every grant of an earlier life is over."""
+        return now >= self._ready_at
+
+    def _refusal(self, signed: Signed, probe: Probe, view: View) -> Refusal | None:
+        checkpoint = probe.checkpoint
+        if view.isolated:
+            return Refusal.ISOLATED
+        if probe.leader != signed.signer or probe.leader != view.leader_hint or probe.term != view.term:
+            return Refusal.NOT_LEADER
+        # SAFETY: grants of an earlier life are unknown to this one
+        # (test_cosigner.py::test_a_restarted_node_waits_until_its_old_grants_are_over).
+        if not self.is_ready(view.boottime):
+            return Refusal.RESTARTING
+        if checkpoint.seq > view.applied:
+            return Refusal.BEHIND
+        if probe.epoch != view.electorate.epoch:
+            return Refusal.WRONG_EPOCH
+        held = view.held(checkpoint.seq)
+        if held is None:
+            return Refusal.FORGOTTEN
+        if checkpoint.origin != self._origin or held.root != checkpoint.root or dict(held.sections) != probe.sections:
+            return Refusal.DIVERGENT
+        # SAFETY: a node never acks below what it has acked (test_cosigner.py::test_a_lower_seq_is_never_acked).
+        if self.acked is not None:
+            if checkpoint.seq < self.acked.seq:
+                return Refusal.REGRESSED
+            if view.root(self.acked.seq) != self.acked.root:
+                return Refusal.LINEAGE_CHANGED
+        if view.newest_time > view.wall + self._timing.skew_ms:
+            return Refusal.CLOCK_AHEAD
+        return None
+
+    def _outstanding(self, seq: int, now: BoottimeNs) -> tuple[str, ...]:
+        for holder in list(self._grants):
+            live = {granted: end for granted, end in self._grants[holder].items() if end > now}
+            if live:
+                self._grants[holder] = live
+            else:
+                del self._grants[holder]
+        # SAFETY: every holder with a live grant at a lower seq is named
+        # (test_cosigner.py::test_grants_are_outstanding_from_the_ack_on).
+        return tuple(sorted(holder for holder, ends in self._grants.items() if min(ends) < seq))
+
+    def _cosign(self, body: bytes, wall: WallMs) -> tuple[int, bytes]:
+        """A cosignature over `body`: the last one while it is young, else a fresh one."""
+        now_s = wall // 1000
+        if self._cosignature is not None:
+            last_body, time_s, signature = self._cosignature
+            if last_body == body and 0 <= now_s - time_s < COSIGNATURE_PERIOD_S:
+                return time_s, signature
+        require(now_s >= 0, "the wall clock is before 1970")
+        signature = self._signing(cosigned_message(body, now_s))
+        self._cosignature = (body, now_s, signature)
+        return now_s, signature
+
+

@@ -1,0 +1,132 @@
+"""Who may command: everything that is checked about an envelope before the command meets the state.
+
+In this order, and the first failure is the answer:
+
+     1  size, envelope JSON                  ENVELOPE_TOO_LARGE, ENVELOPE_MALFORMED, LIMIT_EXCEEDED
+     2  payload type                         PAYLOAD_TYPE_UNKNOWN
+     3  a signature at all                   ENVELOPE_UNSIGNED
+     4  one signature a key                  KEY_DUPLICATE
+     5  known keys' signatures verify        SIGNATURE_INVALID
+     6  payload canonical and typed          PAYLOAD_NOT_CANONICAL, PAYLOAD_MALFORMED
+     7  this cluster                         WRONG_CLUSTER
+     8  not over, not too far ahead          EXPIRED, VALIDITY_TOO_LONG
+     9  threshold of the command's role      THRESHOLD_UNMET
+    10  not seen before                      DUPLICATE_COMMAND
+
+From step 9 on the command is *authenticated*: only then may its id be remembered, or anybody could burn another's id.
+Expiry comes before the duplicate check, so an id needs to be remembered only until its command is over.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from govraft.core.codec.canonical import NOT_CANONICAL
+from govraft.core.codec.envelope import Envelope, decode_envelope
+from govraft.core.crypto.threshold import KEY_DUPLICATE, verified_keys
+from govraft.core.machine.state import State
+from govraft.core.model import limits
+from govraft.core.model.authority import Authority
+from govraft.core.model.commands import Command, command_name, decode_command, required_role
+from govraft.core.model.outcome import Rejected, Rejection
+from govraft.errors import DecodeError, InputError, LimitExceededError, SignatureError
+
+__all__ = ["Admitted", "admit"]
+
+
+class Admitted(NamedTuple):
+    """An authenticated command.
+
+    Attributes:
+        command: Decoded.
+        authors: Ids of the authorities that signed and hold the role, sorted.
+        payload_digest: `Envelope.payload_digest`.
+        duplicate: The id is known already: the command must not work again.
+    """
+
+    command: Command
+    authors: tuple[str, ...]
+    payload_digest: bytes
+    duplicate: bool
+
+
+def admit(state: State, envelope: bytes, *, cluster_id: str, time: int) -> Admitted | Rejected:
+    """Check an envelope at a time.
+
+    Args:
+        state: Gives authorities, thresholds and known commands.
+        envelope: The exact bytes received.
+        cluster_id: Of this cluster.
+        time: WallMs of the machine at the entry.
+    """
+    opened = _open(envelope)
+    if isinstance(opened, Rejected):
+        return opened
+    signed = _verify(state, opened)
+    if isinstance(signed, Rejected):
+        return signed
+    command = _decode(opened)
+    if isinstance(command, Rejected):
+        return command
+    refused = _check_header(command, cluster_id, time)
+    if refused is not None:
+        return refused
+    role = required_role(command)
+    authors = sorted(authority.id for authority in signed if role in authority.roles)
+    # SAFETY: distinct keys that hold the role, never signatures. test_admission.test_threshold_counts_role_holders
+    if len(authors) < state.thresholds[role]:
+        return Rejected(
+            Rejection.THRESHOLD_UNMET, f"{len(authors)} of {state.thresholds[role]} `{role.value}` signatures, add more"
+        )
+    duplicate = state.audit.known(command.command_id, time) is not None
+    return Admitted(command, tuple(authors), opened.payload_digest, duplicate)
+
+
+def _open(data: bytes) -> Envelope | Rejected:
+    if len(data) > limits.ENVELOPE_BYTES:
+        return Rejected(Rejection.ENVELOPE_TOO_LARGE, f"the limit is {limits.ENVELOPE_BYTES} bytes, split the command")
+    try:
+        envelope = decode_envelope(data)
+    except LimitExceededError as error:
+        return Rejected(Rejection.LIMIT_EXCEEDED, str(error))
+    except DecodeError as error:
+        return Rejected(Rejection.ENVELOPE_MALFORMED, str(error))
+    if command_name(envelope.payload_type) is None:
+        return Rejected(Rejection.PAYLOAD_TYPE_UNKNOWN, f"`{envelope.payload_type[:100]}` is no command here")
+    if not envelope.signatures:
+        return Rejected(Rejection.ENVELOPE_UNSIGNED, "sign the envelope")
+    return envelope
+
+
+def _verify(state: State, envelope: Envelope) -> list[Authority] | Rejected:
+    signatures = [(part.key_id, part.signature) for part in envelope.signatures]
+    try:
+        names = verified_keys(envelope.signed_bytes, signatures, state.keys)
+    except SignatureError as error:
+        duplicate = error.code == KEY_DUPLICATE
+        return Rejected(Rejection.KEY_DUPLICATE if duplicate else Rejection.SIGNATURE_INVALID, str(error))
+    return [state.key_holders[name] for name in names]
+
+
+def _decode(envelope: Envelope) -> Command | Rejected:
+    name = command_name(envelope.payload_type)
+    if name is None:
+        return Rejected(Rejection.PAYLOAD_TYPE_UNKNOWN)
+    try:
+        return decode_command(name, envelope.payload)
+    except InputError as error:
+        not_canonical = error.code == NOT_CANONICAL
+        return Rejected(Rejection.PAYLOAD_NOT_CANONICAL if not_canonical else Rejection.PAYLOAD_MALFORMED, str(error))
+
+
+def _check_header(command: Command, cluster_id: str, time: int) -> Rejected | None:
+    # SAFETY: a command for one cluster works on no other. test_admission.test_table
+    if command.cluster != cluster_id:
+        return Rejected(Rejection.WRONG_CLUSTER, f"the command is for cluster `{command.cluster[:64]}`")
+    if command.not_after <= time:
+        return Rejected(Rejection.EXPIRED, "the command's `not_after` has passed, sign it again")
+    if command.not_after > time + limits.COMMAND_VALIDITY_MS:
+        return Rejected(
+            Rejection.VALIDITY_TOO_LONG, f"`not_after` is over {limits.COMMAND_VALIDITY_MS} ms ahead, bring it nearer"
+        )
+    return None

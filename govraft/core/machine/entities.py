@@ -1,0 +1,178 @@
+"""Entities: put, patch, delete, all or nothing.
+
+Uids are stored in their canonical spelling. Attributes are Cedar's JSON values; here their shape is checked, their
+types by the schema when they are proposed. Parents need not exist, but the graph of parents has no cycle and no chain
+longer than `ENTITY_PARENT_CHAIN`, at any time, because the native engine walks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from govraft.core.machine.ancestry import check_ancestry
+from govraft.core.machine.records import ENTITY_PREFIX, Entity
+from govraft.core.machine.state import Changes, Context, State
+from govraft.core.model import limits
+from govraft.core.model.commands import EntityDelete, EntityPatch, EntityPut
+from govraft.core.model.ids import EntityUid, is_action_type, is_entity_type, parse_uid
+from govraft.core.model.outcome import Rejected, Rejection
+from govraft.core.policy.hazards import HazardError, scan_value
+from govraft.errors import DecodeError
+
+__all__ = ["delete_entities", "patch_entity", "put_entities"]
+
+_EXTENSIONS = frozenset({"datetime", "decimal", "duration", "ip"})
+
+
+class _Refusal(Exception):  # noqa: N818 - carries a value to the handler's end, nothing went wrong
+    """Ends a handler with a rejection from within."""
+
+    def __init__(self, reason: Rejection, detail: str) -> None:
+        super().__init__(detail)
+        self.rejected = Rejected(reason, detail)
+
+
+def put_entities(state: State, command: EntityPut, context: Context) -> Changes | Rejected:
+    """Create or replace entities. Refused: too many, too large, malformed, one uid twice, a cycle, too long a chain."""
+    del context
+    if len(command.entities) > limits.ENTITIES_PER_COMMAND:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"over {limits.ENTITIES_PER_COMMAND} entities, send them in batches")
+    try:
+        uids = _distinct_uids(fields.uid for fields in command.entities)
+        entities = [
+            Entity(uid, _checked_attrs(fields.attrs), _parent_uids(fields.parents))
+            for uid, fields in zip(uids, command.entities, strict=True)
+        ]
+    except _Refusal as refusal:
+        return refusal.rejected
+    return _store(state, entities)
+
+
+def patch_entity(state: State, command: EntityPatch, context: Context) -> Changes | Rejected:
+    """Change an entity. Refused: unknown, nothing to change, contradictory, or as `put_entities` refuses the result."""
+    del context
+    try:
+        uid = _entity_uid(command.uid)
+        old = state.entities.entities.get(uid)
+        if old is None:
+            return Rejected(Rejection.ENTITY_UNKNOWN, f"`{uid}` does not exist, put it first")
+        if not (command.set or command.unset or command.add_parents or command.remove_parents):
+            return Rejected(Rejection.ENTITY_INVALID, "the patch changes nothing")
+        attrs = _patched_attrs(old.attrs, _checked_attrs(command.set), command.unset)
+        parents = _patched_parents(old.parents, command)
+    except _Refusal as refusal:
+        return refusal.rejected
+    return _store(state, [Entity(uid, attrs, parents)])
+
+
+def delete_entities(state: State, command: EntityDelete, context: Context) -> Changes | Rejected:
+    """Delete entities. Refused: too many at once, one uid twice, unknown."""
+    del context
+    if len(command.uids) > limits.ENTITIES_PER_COMMAND:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"over {limits.ENTITIES_PER_COMMAND} entities, send them in batches")
+    try:
+        uids = _distinct_uids(command.uids)
+    except _Refusal as refusal:
+        return refusal.rejected
+    changes = Changes()
+    for uid in uids:
+        if uid not in state.entities.entities:
+            return Rejected(Rejection.ENTITY_UNKNOWN, f"`{uid}` does not exist")
+        changes.remove("entities", ENTITY_PREFIX + uid)
+    return changes
+
+
+def _store(state: State, entities: list[Entity]) -> Changes | Rejected:
+    known = state.entities.entities
+    if len(known) + sum(entity.uid not in known for entity in entities) > limits.ENTITIES:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"at most {limits.ENTITIES} entities, delete some")
+    changes = Changes()
+    for entity in entities:
+        if changes.put("entities", ENTITY_PREFIX + entity.uid, entity) > limits.ENTITY_BYTES:
+            return Rejected(Rejection.LIMIT_EXCEEDED, f"`{entity.uid}` takes over {limits.ENTITY_BYTES} bytes")
+    refused = check_ancestry(state.entities, {entity.uid: entity.parents for entity in entities})
+    return changes if refused is None else refused
+
+
+def _entity_uid(text: str) -> str:
+    try:
+        uid = parse_uid(text)
+    except DecodeError as error:
+        raise _Refusal(Rejection.ENTITY_INVALID, str(error)) from error
+    if is_action_type(uid.type):
+        raise _Refusal(Rejection.ENTITY_INVALID, f"`{text}` is an action, define it in the schema")
+    return str(uid)
+
+
+def _distinct_uids(texts: Iterable[str]) -> list[str]:
+    uids = [_entity_uid(text) for text in texts]
+    if len(set(uids)) != len(uids):
+        raise _Refusal(Rejection.ENTITY_INVALID, "one uid appears twice, send it once")
+    return uids
+
+
+def _parent_uids(texts: Iterable[str]) -> tuple[str, ...]:
+    uids = _distinct_uids(texts)
+    if len(uids) > limits.ENTITY_PARENTS:
+        raise _Refusal(Rejection.LIMIT_EXCEEDED, f"an entity has at most {limits.ENTITY_PARENTS} parents")
+    return tuple(sorted(uids))
+
+
+def _patched_attrs(old: Mapping[str, Any], changed: Mapping[str, Any], unset: tuple[str, ...]) -> dict[str, Any]:
+    missing = [name for name in unset if name not in old]
+    if missing or len(set(unset)) != len(unset) or not changed.keys().isdisjoint(unset):
+        raise _Refusal(Rejection.ENTITY_INVALID, "`unset` must name attributes that are there, once, and not in `set`")
+    return {name: value for name, value in {**old, **changed}.items() if name not in unset}
+
+
+def _patched_parents(old: tuple[str, ...], command: EntityPatch) -> tuple[str, ...]:
+    added, removed = _distinct_uids(command.add_parents), _distinct_uids(command.remove_parents)
+    if not set(old).isdisjoint(added) or not set(old).issuperset(removed):
+        raise _Refusal(Rejection.ENTITY_INVALID, "`add_parents` must be new and `remove_parents` must be there")
+    return _parent_uids(sorted({*old, *added}.difference(removed)))
+
+
+def _checked_attrs(attrs: dict[str, Any]) -> dict[str, Any]:
+    try:
+        # SAFETY: no value that could end the process reaches the native engine. test_entities.test_attributes_table
+        scan_value(attrs, depth_max=limits.ENTITY_DEPTH)
+    except HazardError as error:
+        too_deep = error.code == "value_too_deep"
+        raise _Refusal(Rejection.LIMIT_EXCEEDED if too_deep else Rejection.ENTITY_INVALID, str(error)) from error
+    if not attrs.keys().isdisjoint({"__entity", "__extn"}):
+        raise _Refusal(Rejection.ENTITY_INVALID, "an attribute cannot be named `__entity` or `__extn`")
+    stack: list[Any] = list(attrs.values())
+    while stack:
+        value = stack.pop()
+        if isinstance(value, list):
+            stack.extend(value)
+        elif isinstance(value, dict) and not _is_escape(value):
+            stack.extend(value.values())
+    return attrs
+
+
+def _is_escape(value: dict[str, Any]) -> bool:
+    """Whether a map is one of Cedar's two escapes. Refuses what merely resembles one."""
+    if "__entity" in value:
+        inner, names = value["__entity"], ("type", "id")
+        well_formed = _is_text_map(inner, names) and is_entity_type(inner["type"]) and _fits(inner)
+    elif "__extn" in value:
+        inner, names = value["__extn"], ("fn", "arg")
+        well_formed = _is_text_map(inner, names) and inner["fn"] in _EXTENSIONS
+    else:
+        return False
+    if not well_formed or len(value) != 1:
+        raise _Refusal(
+            Rejection.ENTITY_INVALID,
+            'write an entity as {"__entity":{"type","id"}} and an extension value as {"__extn":{"fn","arg"}}',
+        )
+    return True
+
+
+def _is_text_map(value: object, names: tuple[str, str]) -> bool:
+    return isinstance(value, dict) and value.keys() == set(names) and all(isinstance(v, str) for v in value.values())
+
+
+def _fits(reference: dict[str, str]) -> bool:
+    return len(str(EntityUid(reference["type"], reference["id"]))) <= limits.ENTITY_UID_CHARS

@@ -1,0 +1,96 @@
+"""Every limit of govraft, in one place, checked before any work is done on the input.
+
+Units come last in each name. The relations at the end are asserted at import, so that a change of one
+limit cannot silently break another.
+"""
+
+from __future__ import annotations
+
+from govraft.errors import require
+
+ENVELOPE_BYTES = 64 * 1024
+ENTRY_BYTES = ENVELOPE_BYTES + 1024
+SIGNATURES_PER_ENVELOPE = 64
+COMMAND_ID_CHARS = 128
+COMMAND_VALIDITY_MS = 24 * 3600 * 1000
+REASON_CHARS = 1024
+NAME_CHARS = 256
+
+POLICIES = 10_000
+POLICY_BYTES = 10_000
+POLICY_BRACKET_DEPTH = 32
+POLICY_OPERATOR_CHAIN = 512
+SCHEMA_BYTES = 48 * 1024
+SCHEMA_DEPTH = 32
+SCHEMA_NODES = 20_000
+SCHEMA_HIERARCHY = 256
+POLICY_VERSIONS_KEPT = 64
+
+ENTITIES = 100_000
+ENTITIES_PER_COMMAND = 1_000
+ENTITY_DEPTH = 32
+ENTITY_PARENTS = 64
+ENTITY_PARENT_CHAIN = 64
+ENTITY_UID_CHARS = 512
+
+AUTHORITIES = 1_000
+VOTERS = 9
+OBSERVERS = 64
+MARKS = 100_000
+KNOWN_COMMANDS = 1_000_000
+
+SLICE_ENTITIES = 4_096
+SLICES_CACHED = 4_096
+SLICES_CACHED_ENTITIES = 16_384
+POLICY_SETS_CACHED_POLICIES = 16_384
+
+REQUEST_BYTES = 64 * 1024
+CONTEXT_DEPTH = 32
+BATCH_CHECKS = 1_000
+
+FRAME_BYTES = 1024 * 1024
+PROPOSAL_BATCH_ENTRIES = 1_000
+PROPOSAL_BATCH_BYTES = 512 * 1024
+PENDING_SUBMITS = 4_096
+PEER_QUEUE_FRAMES = 4_096
+PEER_QUEUE_BYTES = 16 * 1024 * 1024
+ENGINE_BACKLOG_ENTRIES = 8_192
+ENGINE_BACKLOG_BYTES = 32 * 1024 * 1024
+CLIENTS = 1_024
+CLIENT_PIPELINE = 1_024
+
+require(ENTRY_BYTES < PROPOSAL_BATCH_BYTES, "one entry must fit into a batch")
+require(PROPOSAL_BATCH_BYTES * 2 <= FRAME_BYTES, "a batch and its framing must fit into a frame")
+require(POLICY_BYTES < ENVELOPE_BYTES, "a policy must fit into an envelope")
+require(SCHEMA_BYTES < ENVELOPE_BYTES, "a schema must fit into an envelope")
+require(VOTERS % 2 == 1, "an even maximum of voters adds a voter without adding tolerance")
+
+RESPONSE_BYTES = 8 * 1024 * 1024
+CLIENT_BUFFERED_BYTES = 64 * 1024 * 1024
+ALLOW_VALIDITY_MS = 10 * 60 * 1000
+"""No lease is longer. A client refuses an allow that claims to hold longer than this from now."""
+
+require(REQUEST_BYTES < FRAME_BYTES, "a request and its framing must fit into a frame")
+require(ENVELOPE_BYTES < FRAME_BYTES, "an envelope and its framing must fit into a frame")
+require(FRAME_BYTES <= RESPONSE_BYTES <= CLIENT_BUFFERED_BYTES, "one client's answer must fit into the budget of all")
+require(SLICE_ENTITIES <= SLICES_CACHED_ENTITIES, "the largest slice must fit into the cache")
+require(ENGINE_BACKLOG_ENTRIES >= PENDING_SUBMITS, "every pending submit must fit into the log's uncommitted tail")
+require(POLICIES < POLICY_SETS_CACHED_POLICIES, "the set of all policies must fit into the cache")
+
+CANONICAL_DEPTH = 64
+ENTITY_BYTES = 32 * 1024
+GENESIS_BYTES = 1024 * 1024
+CERTIFICATE_BYTES = 4096
+CLOCK_DRIFT_PPM = 100_000
+LEASE_MS = 10 * 60 * 1000
+LEASE_LEAST_MS = 100
+LEAVES_KEPT = 8_192
+"""Decoded leaves held in memory; the store holds all of them."""
+COMMANDS_PRUNED_PER_ENTRY = 8
+"""Each entry adds at most one command id, so removing up to this many keeps pace and bounds the work."""
+
+require(ENTITY_DEPTH + 8 < CANONICAL_DEPTH, "an entity's attributes must fit into a payload and a record")
+require(ENTITY_BYTES < ENVELOPE_BYTES, "an entity must fit into an envelope")
+require(COMMANDS_PRUNED_PER_ENTRY > 1, "command ids must be forgotten faster than they come")
+require(LEASE_MS <= ALLOW_VALIDITY_MS, "an allow of the longest lease must be acceptable to a client")
+require(POLICY_VERSIONS_KEPT > 1, "the active version and a published one must both be kept")

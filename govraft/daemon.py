@@ -1,0 +1,266 @@
+"""The composition root: the only place that builds adapters and puts a node together.
+
+Order of a start: configuration and genesis (checked whole) → key → store (checked whole) → replay → sockets. A node
+that does not like what it finds says so and stops before anything listens. Order of a stop: client socket → network →
+last write → store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+
+from govraft.adapters.cedar_parser import parse_isolated
+from govraft.adapters.clocks import SystemClock
+from govraft.adapters.engine.sequencer import PysyncobjSequencer
+from govraft.adapters.engine.timing import EngineTiming
+from govraft.adapters.node_key import NodeIdentity
+from govraft.adapters.peer_network import PeerNetwork
+from govraft.adapters.sqlite_store import SqliteStore, read_leaves
+from govraft.api.peer_credentials import PeerRules
+from govraft.api.socket_server import SocketServer
+from govraft.core.crypto.keys import verify
+from govraft.core.crypto.verification_cache import VerificationCache
+from govraft.core.model.genesis import Genesis
+from govraft.errors import ConfigError, CorruptionError, GovraftError, InvariantViolation, StorageError
+from govraft.node.config import Address, NodeConfig, load_config, load_genesis, parse_address
+from govraft.node.core import NodeCore, NodeSettings
+from govraft.node.runtime import NodeRuntime
+from govraft.node.service import NodeService
+from govraft.ports.sequencer import JournalOp, Sequencer
+from govraft.ports.store import HardState, JournalEntry
+
+__all__ = ["EXIT_HALTED", "run"]
+
+EXIT_HALTED = 3
+PARSE_TIMEOUT_S = 20.0
+DATABASE_NAME = "node.db"
+
+_log = structlog.get_logger()
+
+
+def run(config_path: Path) -> int:
+    """Run one node until SIGTERM or SIGINT.
+
+    Returns:
+        0 after an orderly stop, 3 if the node halted or its store cannot be used.
+
+    Raises:
+        ConfigError: The configuration, genesis or key cannot be used; nothing was opened.
+    """
+    config = load_config(config_path)
+    genesis = load_genesis(config)
+    identity = _load_identity(config, genesis)
+    try:
+        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        store = SqliteStore(
+            config.data_dir / DATABASE_NAME, cluster_id=genesis.cluster_id, node_id=config.node_id
+        )
+    except OSError as error:
+        raise ConfigError(f"`{error.filename}`: {error.strerror}", file=str(config.file), key="node.data_dir") from error
+    except StorageError as error:
+        _log.critical("store refused", error=str(error), code=error.code)
+        return EXIT_HALTED
+    try:
+        return uvloop.run(_Daemon(config, genesis, identity, store).run())
+    except (CorruptionError, StorageError) as error:
+        _log.critical("store refused", error=str(error), code=error.code)
+        return EXIT_HALTED
+    except InvariantViolation as violation:
+        _log.critical("invariant violated", error=str(violation))
+        return EXIT_HALTED
+    finally:
+        store.close()
+
+
+def _load_identity(config: NodeConfig, genesis: Genesis) -> NodeIdentity:
+    passphrase = None
+    if config.key_passphrase_path is not None:
+        try:
+            passphrase = config.key_passphrase_path.read_bytes().strip()
+        except OSError as error:
+            message = f"`{config.key_passphrase_path}`: {error.strerror}"
+            raise ConfigError(message, file=str(config.file), key="node.key_passphrase_file") from error
+    identity = NodeIdentity.load(config.key_path, config.certificate_path, passphrase)
+    member = genesis.electorate().find(config.node_id)
+    if member is None or (member.public_key, member.certificate) != (identity.public_key, identity.certificate):
+        message = f"is not the key that genesis pins for `{config.node_id}`"
+        raise ConfigError(message, file=str(config.file), key="node.key")
+    return identity
+
+
+class _Daemon:
+    """One node's adapters, for the time of one run."""
+
+    def __init__(self, config: NodeConfig, genesis: Genesis, identity: NodeIdentity, store: SqliteStore) -> None:
+        self._config = config
+        self._genesis = genesis
+        self._identity = identity
+        self._store = store
+        self._clock = SystemClock()
+        self._stopped = asyncio.Event()
+        self._cause: BaseException | None = None
+
+    async def run(self) -> int:
+        """Start, wait for a signal or a halt, stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopped.set)
+        core = self._build_core()
+        runtime = NodeRuntime(
+            core=core,
+            store=self._store,
+            clock=self._clock,
+            node_id=self._config.node_id,
+            sync_wait_ms=self._config.profile.sync_wait_ms,
+            on_halt=self._on_halt,
+        )
+        network = self._build_network(runtime)
+        server = self._build_server(runtime)
+        try:
+            await network.start()
+            runtime.start(network)
+            await server.start()
+        except OSError as error:
+            raise ConfigError(f"cannot listen: {error.strerror}", file=str(self._config.file), key="listen") from error
+        except GovraftError as error:
+            raise ConfigError(str(error), file=str(self._config.file), key="listen.socket") from error
+        else:
+            _log.info("node started", node=self._config.node_id, cluster=self._genesis.cluster_id, seq=core.machine.seq)
+            _notify("READY=1")
+            await self._stopped.wait()
+        finally:
+            _notify("STOPPING=1")
+            await server.stop()
+            await network.stop()
+            await runtime.stop()
+        if self._cause is not None:
+            _log.critical("node halted", cause=f"{type(self._cause).__name__}: {self._cause}")
+            return EXIT_HALTED
+        _log.info("node stopped", node=self._config.node_id)
+        return 0
+
+    def _on_halt(self, cause: BaseException) -> None:
+        self._cause = cause
+        self._stopped.set()
+
+    def _build_core(self) -> NodeCore:
+        settings = NodeSettings(
+            node_id=self._config.node_id,
+            heartbeat_ms=self._config.profile.heartbeat_ms,
+            life=secrets.token_hex(6),
+        )
+        return NodeCore(
+            settings=settings,
+            genesis=self._genesis,
+            stored=self._store.load(),
+            signing=self._identity.sign,
+            is_valid=VerificationCache(verify),
+            clock=self._clock,
+            entropy=secrets.token_bytes,
+            make_sequencer=self._make_sequencer,
+        )
+
+    def _make_sequencer(
+        self,
+        *,
+        voters: Sequence[str],
+        journal: Sequence[JournalEntry],
+        hard_state: HardState,
+        send: Callable[[str, bytes], None],
+        record: Callable[[JournalOp], None],
+        on_commit: Callable[[int, int, bytes], None],
+    ) -> Sequencer:
+        profile = self._config.profile
+        return PysyncobjSequencer(
+            node_id=self._config.node_id,
+            voters=voters,
+            observers=[member.id for member in self._genesis.members if not member.voter],
+            journal=journal,
+            hard_state=hard_state,
+            timing=EngineTiming(
+                heartbeat_s=profile.heartbeat_ms / 1000,
+                election_min_s=profile.election_min_ms / 1000,
+                election_max_s=profile.election_max_ms / 1000,
+            ),
+            monotonic=lambda: self._clock.boottime() / 1e9,
+            rng=random.Random(secrets.randbits(128)),  # noqa: S311 - spreads time-outs, guards nothing
+            send=send,
+            record=record,
+            on_commit=on_commit,
+        )
+
+    def _build_network(self, runtime: NodeRuntime) -> PeerNetwork:
+        return PeerNetwork(
+            node_id=self._config.node_id,
+            cluster_id=self._genesis.cluster_id,
+            members={member.id: member for member in self._genesis.members},
+            identity=self._identity,
+            listen=self._config.peer_listen,
+            addresses=self._addresses(),
+            on_frame=runtime.on_frame,
+            on_link=runtime.on_link,
+            rng=random.Random(secrets.randbits(128)),  # noqa: S311 - spreads reconnects, guards nothing
+            on_fault=runtime.halt,
+        )
+
+    def _addresses(self) -> Mapping[str, Address]:
+        found = {}
+        for member in self._genesis.members:
+            if member.id != self._config.node_id:
+                own = self._config.peer_addresses.get(member.id)
+                where = str(self._config.genesis_path)
+                found[member.id] = own or parse_address(member.address, file=where, key=f"members.{member.id}")
+        return found
+
+    def _build_server(self, runtime: NodeRuntime) -> SocketServer:
+        config = self._config
+        database = config.data_dir / DATABASE_NAME
+        service = NodeService(
+            runtime=runtime,
+            node_id=config.node_id,
+            clock=self._clock,
+            examine=_examine,
+            read_leaves=lambda first, last: _stored_leaves(database, first, last),
+            database=database,
+        )
+        return SocketServer(
+            service,
+            path=config.socket_path,
+            rules=PeerRules(config.allowed_uids | {os.getuid(), 0}, config.allowed_gids),
+            node=config.node_id,
+            cluster=self._genesis.cluster_id,
+            on_error=lambda error: _log.error("unexpected error", error=repr(error)),
+            on_violation=runtime.halt,
+        )
+
+
+async def _examine(schema: str, policies: Mapping[str, str], entities: list[dict[str, Any]] | None) -> None:
+    await parse_isolated(schema, policies, entities, timeout_s=PARSE_TIMEOUT_S)
+
+
+async def _stored_leaves(database: Path, first: int, last: int) -> list[bytes]:
+    leaves = await asyncio.get_running_loop().run_in_executor(None, read_leaves, database)
+    return leaves[first - 1 : last]
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, if it asked (sd_notify)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    target = "\0" + address[1:] if address.startswith("@") else address
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.sendto(state.encode(), target)

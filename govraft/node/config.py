@@ -1,0 +1,258 @@
+"""A node's configuration file: TOML, read once, checked whole before a socket opens.
+
+Paths are relative to the file. Example::
+
+    [node]
+    id = "node-1"
+    genesis = "genesis.json"
+    key = "node-1.key.pem"          # PKCS#8, readable by the node's user only
+    certificate = "node-1.cert.pem" # the certificate that genesis pins
+    data_dir = "data/node-1"
+
+    [listen]
+    peer = "127.0.0.1:7101"         # mutual TLS 1.3, other members only
+    socket = "run/node-1.sock"      # Unix socket for clients of this host
+
+    [peers]                         # optional: where to dial a member, instead of its address in genesis
+    node-2 = "127.0.0.1:7102"
+
+    [timing]
+    profile = "lan"                 # lan: heartbeat 100 ms, election 500-1000 ms; wan: 400 ms, 2000-4000 ms
+    sync_wait_ms = 200              # how long a check may wait for the next certificate before it is denied
+
+    [access]                        # who may connect to the socket, besides the node's own user and root
+    users = ["deploy"]
+    groups = ["govraft"]
+"""
+
+from __future__ import annotations
+
+import grp
+import pwd
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from govraft.core.convergence.timing import LeaseTiming
+from govraft.core.model import limits
+from govraft.core.model.genesis import Genesis
+from govraft.errors import ConfigError, GovraftError
+
+__all__ = ["Address", "NodeConfig", "Profile", "load_config", "load_genesis", "parse_address"]
+
+Address = tuple[str, int]
+CONFIG_BYTES_MAX = 1024 * 1024
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """Time-outs that steer progress; safety rests on the lease, which genesis fixes.
+
+    Attributes:
+        heartbeat_ms: How often the leader probes and appends. Three of them must fit into a lease.
+        election_min_ms, election_max_ms: Range of Raft's election time-out; more than three heartbeats.
+        sync_wait_ms: How long a check may wait for the next certificate.
+    """
+
+    heartbeat_ms: int
+    election_min_ms: int
+    election_max_ms: int
+    sync_wait_ms: int
+
+
+PROFILES = {"lan": Profile(100, 500, 1000, 200), "wan": Profile(400, 2000, 4000, 800)}
+
+
+class _Node(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    genesis: str
+    key: str
+    certificate: str
+    data_dir: str
+    key_passphrase_file: str | None = None
+
+
+class _Listen(msgspec.Struct, forbid_unknown_fields=True):
+    peer: str
+    socket: str
+
+
+class _Timing(msgspec.Struct, forbid_unknown_fields=True):
+    profile: str = "lan"
+    heartbeat_ms: int | None = None
+    election_min_ms: int | None = None
+    election_max_ms: int | None = None
+    sync_wait_ms: int | None = None
+
+
+class _Access(msgspec.Struct, forbid_unknown_fields=True):
+    users: list[str] = []
+    groups: list[str] = []
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    node: _Node
+    listen: _Listen
+    peers: dict[str, str] = {}
+    timing: _Timing = msgspec.field(default_factory=_Timing)
+    access: _Access = msgspec.field(default_factory=_Access)
+
+
+class NodeConfig(msgspec.Struct, frozen=True):
+    """A configuration that has been checked; every path absolute."""
+
+    file: Path
+    node_id: str
+    genesis_path: Path
+    key_path: Path
+    certificate_path: Path
+    key_passphrase_path: Path | None
+    data_dir: Path
+    peer_listen: Address
+    socket_path: Path
+    peer_addresses: dict[str, Address]
+    profile: Profile
+    allowed_uids: frozenset[int]
+    allowed_gids: frozenset[int]
+
+
+def load_config(path: str | Path) -> NodeConfig:
+    """Read and check a configuration file. Nothing is created, no socket is opened.
+
+    Raises:
+        ConfigError: It cannot be read or used; names the file, the key and what to do.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(CONFIG_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
+    if len(text) > CONFIG_BYTES_MAX:
+        raise ConfigError(f"is larger than {CONFIG_BYTES_MAX} bytes", file=str(path))
+    try:
+        parsed = msgspec.convert(tomllib.loads(text.decode()), _File)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"is not valid TOML: {error}", file=str(path)) from error
+    except msgspec.ValidationError as error:
+        message, key = _split_validation(str(error))
+        raise ConfigError(message, file=str(path), key=key) from error
+    return _check(file.resolve(), parsed)
+
+
+def load_genesis(config: NodeConfig) -> Genesis:
+    """Read the genesis that a configuration names, and hold the two against each other.
+
+    Raises:
+        ConfigError: The genesis cannot be used, or does not fit the configuration.
+    """
+    try:
+        genesis = Genesis.decode(config.genesis_path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"`{config.genesis_path}`: {error.strerror}", file=str(config.file), key="node.genesis") from None
+    except GovraftError as error:
+        raise ConfigError(f"`{config.genesis_path}`: {error}", file=str(config.file), key="node.genesis") from error
+    member_ids = {member.id for member in genesis.members}
+    if config.node_id not in member_ids:
+        message = f"`{config.node_id}` is no member; genesis has {', '.join(sorted(member_ids))}"
+        raise ConfigError(message, file=str(config.file), key="node.id")
+    for peer in config.peer_addresses:
+        if peer not in member_ids:
+            raise ConfigError("is no member of genesis", file=str(config.file), key=f"peers.{peer}")
+    if config.profile.heartbeat_ms * 3 > genesis.lease_ms:
+        message = f"three heartbeats of {config.profile.heartbeat_ms} ms do not fit into the lease of {genesis.lease_ms} ms"
+        raise ConfigError(message, file=str(config.file), key="timing.heartbeat_ms")
+    LeaseTiming(genesis.lease_ms, genesis.clock_drift_max_ppm, genesis.clock_skew_max_ms)
+    return genesis
+
+
+def parse_address(text: str, *, file: str, key: str) -> Address:
+    """`host:port`, the port from 0 to 65535, an IPv6 host in brackets.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ConfigError(f"`{text}` is not `host:port`", file=file, key=key)
+    return host, int(port)
+
+
+def _check(file: Path, parsed: _File) -> NodeConfig:
+    where = str(file)
+    for key, value in (
+        ("node.id", parsed.node.id),
+        ("node.genesis", parsed.node.genesis),
+        ("node.key", parsed.node.key),
+        ("node.certificate", parsed.node.certificate),
+        ("node.data_dir", parsed.node.data_dir),
+        ("listen.socket", parsed.listen.socket),
+    ):
+        if not value or len(value) > 4096 or "\0" in value:
+            raise ConfigError("must not be empty", file=where, key=key)
+    socket_path = file.parent / parsed.listen.socket
+    if len(str(socket_path).encode()) > 107:
+        raise ConfigError(f"`{socket_path}` is longer than the 107 bytes of a Unix socket path", file=where, key="listen.socket")
+    if len(parsed.peers) > limits.VOTERS + limits.OBSERVERS:
+        raise ConfigError("names more peers than a cluster can have", file=where, key="peers")
+    passphrase = parsed.node.key_passphrase_file
+    return NodeConfig(
+        file=file,
+        node_id=parsed.node.id,
+        genesis_path=file.parent / parsed.node.genesis,
+        key_path=file.parent / parsed.node.key,
+        certificate_path=file.parent / parsed.node.certificate,
+        key_passphrase_path=None if passphrase is None else file.parent / passphrase,
+        data_dir=file.parent / parsed.node.data_dir,
+        peer_listen=parse_address(parsed.listen.peer, file=where, key="listen.peer"),
+        socket_path=socket_path,
+        peer_addresses={
+            peer: parse_address(text, file=where, key=f"peers.{peer}") for peer, text in parsed.peers.items()
+        },
+        profile=_profile(parsed.timing, where),
+        allowed_uids=frozenset(_user_id(name, where) for name in parsed.access.users),
+        allowed_gids=frozenset(_group_id(name, where) for name in parsed.access.groups),
+    )
+
+
+def _profile(timing: _Timing, file: str) -> Profile:
+    base = PROFILES.get(timing.profile)
+    if base is None:
+        message = f"`{timing.profile}` is unknown; choose one of {', '.join(PROFILES)}"
+        raise ConfigError(message, file=file, key="timing.profile")
+    given = {name: getattr(timing, name) for name in Profile.__struct_fields__ if getattr(timing, name) is not None}
+    for name, value in given.items():
+        if not 1 <= value <= 600_000:
+            raise ConfigError(f"`{value}` must be from 1 to 600000 ms", file=file, key=f"timing.{name}")
+    profile = msgspec.structs.replace(base, **given)
+    if profile.election_min_ms <= 3 * profile.heartbeat_ms:
+        message = f"must be more than three heartbeats of {profile.heartbeat_ms} ms"
+        raise ConfigError(message, file=file, key="timing.election_min_ms")
+    if profile.election_max_ms <= profile.election_min_ms:
+        raise ConfigError("must be more than election_min_ms", file=file, key="timing.election_max_ms")
+    return profile
+
+
+def _user_id(name: str, file: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"user `{name}` does not exist on this host", file=file, key="access.users") from error
+
+
+def _group_id(name: str, file: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"group `{name}` does not exist on this host", file=file, key="access.groups") from error
+
+
+def _split_validation(message: str) -> tuple[str, str]:
+    """Turn msgspec's ``… - at `$.node.id` `` into a message and a key."""
+    text, _, path = message.partition(" - at `$.")
+    text = text[:1].lower() + text[1:]
+    return text, path.rstrip("`")

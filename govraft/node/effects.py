@@ -1,0 +1,43 @@
+"""What one turn of the node core wants done, and in which order.
+
+The rule that keeps every promise durable: `batch` is written and synced first; only then are `sends` handed to the
+network and `after` called. A caller that has several turns' effects keeps their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from govraft.ports.store import WriteBatch
+
+__all__ = ["Effects", "Send"]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One frame for one member; for this node itself, it is handed back to `NodeCore.on_frame`."""
+
+    peer: str
+    channel: int
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Effects:
+    """The effects of one or more turns.
+
+    Attributes:
+        batch: Must be durable before anything else of this object happens.
+        sends: Frames to send then, in order.
+        after: To call then, in order: answers to clients that speak of what has become durable.
+    """
+
+    batch: WriteBatch = field(default_factory=WriteBatch)
+    sends: list[Send] = field(default_factory=list)
+    after: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.batch.is_empty and not self.sends and not self.after

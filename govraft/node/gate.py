@@ -1,0 +1,254 @@
+"""The gate: allow if and only if every rule holds; otherwise deny with exactly one reason.
+
+====  ==================================================================  ======================================
+rule  allow only if                                                       otherwise
+====  ==================================================================  ======================================
+0     the node is not isolated                                            the finding, or `isolated`
+1     a lease is held and live, before *and after* evaluation             `lease_expired`, or what is known of why
+3     the lease's leader and term are the node's own Raft view            `leader_unconfirmed`
+5     boot and wall clock have moved alike since the lease began          `clock_unsafe`
+2     own seq, root and sections are the certified ones                   `synchronizing`, `governance_…`, `…`
+4     no entry is known committed above that seq                          `synchronizing`
+6     nothing the request touches is quarantined or revoked, node too     `quarantined`, `revoked`
+7     Cedar says Allow and reports no error                               `policy_denied`, `policy_error`, `request_invalid`
+====  ==================================================================  ======================================
+
+Rules 2 and 4 heal by themselves within a round trip: for them alone the caller may wait and ask again.
+
+Source: protocol, "The gate".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from govraft.core.convergence.holder import HeldLease
+from govraft.core.convergence.timing import LeaseTiming
+from govraft.core.machine.machine import Machine
+from govraft.core.model.ids import canonical_uid
+from govraft.core.model.reasons import Reason
+from govraft.core.model.request import Request
+from govraft.core.model.verdict import Allow, Deny, Verdict
+from govraft.core.policy.compiled import CompiledPolicies, PolicyCompileError
+from govraft.errors import DecodeError
+from govraft.node.convergence import Convergence
+from govraft.ports.clock import Clock
+from govraft.ports.sequencer import Sequencer
+
+__all__ = ["Gate", "Standing"]
+
+_REASONS = frozenset(item.value for item in Reason)
+_PASSING = frozenset({Reason.SYNCHRONIZING, Reason.GOVERNANCE_DESYNCHRONIZED})
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Whether this node may answer *allow* at all, now.
+
+    Attributes:
+        lease: The lease to answer under; None if it may not.
+        reason, message: Why not.
+    """
+
+    lease: HeldLease | None
+    reason: Reason = Reason.INTERNAL_ERROR
+    message: str = ""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether waiting for the next certificate may help: only rule 2 or 4 fails."""
+        return self.lease is None and self.reason in _PASSING
+
+
+class Gate:
+    """Answers requests from the state of one node."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        life: str,
+        machine: Machine,
+        convergence: Convergence,
+        sequencer: Sequencer,
+        clock: Clock,
+        timing: LeaseTiming,
+        reachable: Callable[[], int],
+    ) -> None:
+        self._node_id = node_id
+        self._life = life
+        self._machine = machine
+        self._convergence = convergence
+        self._sequencer = sequencer
+        self._clock = clock
+        self._timing = timing
+        self._reachable = reachable
+        self._compiled: tuple[str, CompiledPolicies | None, str] = ("", None, "no policy is active")
+        self._decisions = 0
+
+    def standing(self, at_least: int = 0) -> Standing:
+        """Rules 0 to 5."""
+        convergence, sequencer = self._convergence, self._sequencer
+        if convergence.isolation is not None:
+            record = convergence.isolation
+            reason = Reason(record.reason) if record.reason in _REASONS else Reason.ISOLATED
+            return Standing(None, reason, f"node is isolated: {record.detail}")
+        lease, now = convergence.lease, self._clock.boottime()
+        if lease is None or not lease.is_live(now):
+            return self._without_lease()
+        if lease.leader != sequencer.leader_hint or lease.term != sequencer.term:
+            return Standing(None, Reason.LEADER_UNCONFIRMED, "the leader that certified this state is not confirmed")
+        if not lease.clocks_agree(now, self._clock.wall(), self._timing.skew_ms):
+            return Standing(None, Reason.CLOCK_UNSAFE, "wall and boot clock have moved apart")
+        return self._synchrony(lease, at_least)
+
+    def _synchrony(self, lease: HeldLease, at_least: int) -> Standing:
+        machine = self._machine
+        if machine.seq < lease.seq:
+            message = f"this node holds seq {machine.seq}, certified is {lease.seq}"
+            return Standing(None, Reason.GOVERNANCE_DESYNCHRONIZED, message)
+        if machine.seq > lease.seq or self._sequencer.has_unapplied:
+            return Standing(None, Reason.SYNCHRONIZING, f"the state after seq {lease.seq} is not yet certified")
+        if lease.seq < at_least:
+            return Standing(None, Reason.SYNCHRONIZING, f"certified is seq {lease.seq}, asked for at least {at_least}")
+        # SAFETY: the state that answers is the certified one, byte for byte
+        # (test_gate.py::test_a_state_that_differs_from_the_certified_one_denies).
+        if machine.root != lease.root or dict(machine.sections) != lease.sections:
+            return Standing(None, Reason.LINEAGE_INCONSISTENT, f"own state at seq {lease.seq} is not the certified one")
+        return Standing(lease)
+
+    def _without_lease(self) -> Standing:
+        """Name the best-known cause of having no live lease."""
+        convergence, now = self._convergence, self._clock.boottime()
+        if not convergence.cosigner.is_ready(now):
+            return Standing(None, Reason.NODE_STARTING, "waiting until grants of an earlier life are over")
+        diagnosis = convergence.diagnosis
+        if diagnosis.reason is not None:
+            return Standing(None, diagnosis.reason, diagnosis.message)
+        electorate = self._machine.electorate
+        reached = self._reachable()
+        if reached < electorate.quorum_count:
+            message = f"reaches {reached} of {electorate.quorum_count} voters that make a quorum"
+            return Standing(None, Reason.PARTITION_AMBIGUOUS, message)
+        if self._sequencer.leader_hint is None:
+            return Standing(None, Reason.LEADER_UNCONFIRMED, "no leader is known")
+        if convergence.lease is None and not convergence.certified_note:
+            return Standing(None, Reason.NODE_STARTING, "no certificate has arrived yet")
+        return Standing(None, Reason.LEASE_EXPIRED, "the last lease is over and no new certificate has arrived")
+
+    def check(self, request: Request, *, at_least: int = 0) -> Verdict | None:
+        """Answer, or None if waiting for the next certificate may change the answer."""
+        standing = self.standing(at_least)
+        if standing.lease is None:
+            return None if standing.may_pass else self._deny(standing.reason, standing.message)
+        return self._decide(request, standing.lease, at_least)
+
+    def deny_waiting(self, at_least: int) -> Deny:
+        """What to answer when waiting took too long."""
+        standing = self.standing(at_least)
+        if standing.lease is not None:
+            return self._deny(Reason.SYNCHRONIZING, "the next certificate came too late for this request")
+        return self._deny(standing.reason, standing.message)
+
+    def _decide(self, request: Request, lease: HeldLease, at_least: int) -> Verdict:
+        try:
+            marked = self._marked(request)
+        except DecodeError as error:
+            return self._deny(Reason.REQUEST_INVALID, str(error), lease)
+        if marked is not None:
+            return self._deny(marked[0], marked[1], lease)
+        if self._machine.active_policies is None:
+            return self._deny(Reason.POLICY_DENIED, "no policy is active, so nothing is permitted", lease)
+        compiled, defect = self._policies()
+        if compiled is None:
+            return self._deny(Reason.POLICY_ERROR, defect, lease)
+        decision = compiled.evaluate(request, self._machine.entities)
+        policies, errors = list(decision.policies), list(decision.errors)
+        if decision.effect == "invalid":
+            return self._deny(Reason.REQUEST_INVALID, "; ".join(errors)[:512], lease, policies, errors)
+        if decision.effect == "deny" and not errors:
+            message = "a policy forbids it" if policies else "no policy permits it"
+            return self._deny(Reason.POLICY_DENIED, message, lease, policies)
+        if decision.effect != "allow" or errors:
+            return self._deny(Reason.POLICY_ERROR, "; ".join(errors)[:512], lease, policies, errors)
+        # SAFETY: evaluation takes time, in which the lease may end
+        # (test_gate.py::test_a_lease_that_ends_during_evaluation_denies).
+        after = self.standing(at_least)
+        if after.lease is None:
+            return self._deny(after.reason, after.message, lease)
+        return Allow(
+            seq=lease.seq,
+            state_root=self._machine.state_root.hex(),
+            valid_until=after.lease.end,
+            policies=policies,
+            decision=self._decision_id(),
+            node=self._node_id,
+        )
+
+    def _marked(self, request: Request) -> tuple[Reason, str] | None:
+        """Rule 6: marks on the node, the action, and on principal and resource with all their ancestors."""
+        machine = self._machine
+        if not machine.has_marks:
+            return None
+        for kind, target in self._targets(request):
+            marks = machine.marks(kind, target)
+            if "revoked" in marks:
+                return Reason.REVOKED, f"{kind} `{target}` is revoked: {marks['revoked'].reason}"
+            if "quarantined" in marks:
+                return Reason.QUARANTINED, f"{kind} `{target}` is quarantined: {marks['quarantined'].reason}"
+        return None
+
+    def _targets(self, request: Request) -> Iterator[tuple[str, str]]:
+        yield "node", self._node_id
+        # SAFETY: marks are kept by canonical uid; another spelling of one must find them too
+        # (test_gate.py::test_another_spelling_of_a_revoked_subject_is_revoked).
+        yield "action", canonical_uid(request.action)
+        for uid in self._with_ancestors(canonical_uid(request.principal)):
+            yield "subject", uid
+        for uid in self._with_ancestors(canonical_uid(request.resource)):
+            yield "resource", uid
+
+    def _with_ancestors(self, uid: str) -> Iterator[str]:
+        seen, todo = {uid}, [uid]
+        while todo:
+            current = todo.pop()
+            yield current
+            entity = self._machine.entities.get(current)
+            for parent in entity.parents if entity is not None else ():
+                if parent not in seen:
+                    seen.add(parent)
+                    todo.append(parent)
+
+    def _policies(self) -> tuple[CompiledPolicies | None, str]:
+        active = self._machine.active_policies
+        digest = "" if active is None else active.digest
+        if digest != self._compiled[0] and active is not None:
+            try:
+                self._compiled = (digest, CompiledPolicies.compile(active.schema, active.policies), "")
+            except PolicyCompileError as error:
+                self._compiled = (digest, None, f"active policies do not compile: {error}")
+        return self._compiled[1], self._compiled[2]
+
+    def _decision_id(self) -> str:
+        self._decisions += 1
+        return f"{self._node_id}-{self._life}-{self._decisions}"
+
+    def _deny(
+        self,
+        reason: Reason,
+        message: str,
+        lease: HeldLease | None = None,
+        policies: list[str] | None = None,
+        errors: list[str] | None = None,
+    ) -> Deny:
+        return Deny(
+            reason=reason,
+            message=message,
+            seq=lease.seq if lease is not None else 0,
+            state_root=self._machine.state_root.hex() if lease is not None else "",
+            policies=policies or [],
+            errors=errors or [],
+            decision=self._decision_id(),
+            node=self._node_id,
+        )

@@ -1,0 +1,258 @@
+"""The asyncio edge of a node: sockets and clock ticks in, disk and sockets out.
+
+One loop, one thread, one writer. Whatever happens calls `wake`; at the end of the loop's turn the core settles once
+for all of it, and its effects go out in this order:
+
+1. the batch is written and synced, off the loop; one batch at a time, so that what gathers meanwhile is one batch;
+2. then frames are sent, and clients answered.
+
+Whatever cannot be right any more (a failed write, a broken invariant, an engine that raised) halts the node: no frame
+and no answer leaves after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from govraft.core.model.reasons import Reason
+from govraft.core.model.request import Request
+from govraft.core.model.units import NS_PER_MS
+from govraft.core.model.verdict import Deny, Verdict
+from govraft.errors import AvailabilityError
+from govraft.node.core import NodeCore
+from govraft.node.effects import Effects
+from govraft.ports.clock import Clock
+from govraft.ports.peers import Peers
+from govraft.ports.store import Store
+
+__all__ = ["NodeRuntime"]
+
+TICK_S = 0.02
+WAITING_CHECKS_MAX = 4_096
+
+
+class _WaitingCheck:
+    """A check that waits for the next certificate."""
+
+    __slots__ = ("at_least", "deadline", "future", "request")
+
+    def __init__(self, request: Request, at_least: int, deadline: int, future: asyncio.Future[Verdict]) -> None:
+        self.request = request
+        self.at_least = at_least
+        self.deadline = deadline
+        self.future = future
+
+
+class NodeRuntime:
+    """Runs one `NodeCore` on the current loop.
+
+    Args:
+        core: The node.
+        store: Written by this object only.
+        clock: The clock that the core reads.
+        sync_wait_ms: How long a check may wait for the next certificate.
+        on_halt: Called once, with the cause, when the node must stop at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        core: NodeCore,
+        store: Store,
+        clock: Clock,
+        node_id: str,
+        sync_wait_ms: int,
+        on_halt: Callable[[BaseException], None],
+    ) -> None:
+        self._core = core
+        self._store = store
+        self._clock = clock
+        self._node_id = node_id
+        self._sync_wait_ns = sync_wait_ms * NS_PER_MS
+        self._on_halt = on_halt
+        self._loop = asyncio.get_running_loop()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="govraft-writer")
+        self._peers: Peers | None = None
+        self._tick: asyncio.TimerHandle | None = None
+        self._is_awake = False
+        self._is_writing = False
+        self._is_halted = False
+        self._waiting: list[_WaitingCheck] = []
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def core(self) -> NodeCore:
+        """The node."""
+        return self._core
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether the node has stopped for good."""
+        return self._is_halted
+
+    def start(self, peers: Peers) -> None:
+        """Begin to turn."""
+        self._peers = peers
+        self._on_tick()
+
+    async def stop(self) -> None:
+        """Stop turning and wait for the write that is under way."""
+        self._is_halted = True
+        if self._tick is not None:
+            self._tick.cancel()
+        self._deny_waiting("the node is stopping")
+        await self._loop.run_in_executor(None, self._writer.shutdown)
+
+    def halt(self, error: BaseException) -> None:
+        """Stop at once: nothing may leave this process any more."""
+        if self._is_halted:
+            return
+        self._is_halted = True
+        if self._tick is not None:
+            self._tick.cancel()
+        self._deny_waiting("the node has halted")
+        self._on_halt(error)
+
+    # What the edges call.
+
+    def on_frame(self, peer: str, channel: int, payload: bytes) -> None:
+        """A frame of an authenticated member arrived."""
+        if not self._is_halted:
+            self._guarded(lambda: self._core.on_frame(peer, channel, payload))
+            self.wake()
+
+    def on_link(self, peer: str, up: bool) -> None:  # noqa: FBT001 - the network's callback
+        """A member can be reached, or cannot."""
+        if not self._is_halted:
+            self._guarded(lambda: self._core.on_link(peer, up=up))
+            self.wake()
+
+    def check(self, request: Request, at_least: int) -> Verdict | asyncio.Future[Verdict]:
+        """Answer now, or after the next certificate."""
+        if self._is_halted:
+            return Deny(reason=Reason.NODE_UNREACHABLE, message="the node has halted", node=self._node_id)
+        verdict = self._core.check(request, at_least=at_least)
+        if verdict is not None:
+            return verdict
+        if len(self._waiting) >= WAITING_CHECKS_MAX:
+            return self._core.deny_waiting(at_least)
+        future: asyncio.Future[Verdict] = self._loop.create_future()
+        deadline = self._clock.boottime() + self._sync_wait_ns
+        self._waiting.append(_WaitingCheck(request, at_least, deadline, future))
+        return future
+
+    async def submit(self, envelope: bytes, *, wait: str, timeout_ms: int) -> dict[str, object]:
+        """Hand in a command and wait for its receipt.
+
+        Raises:
+            GovraftError: Refused, not done, or the outcome is unknown.
+        """
+        if self._is_halted:
+            raise AvailabilityError("the node has halted", code="node_halted")
+        future: asyncio.Future[dict[str, object]] = self._loop.create_future()
+
+        def done(answer: dict[str, object] | Exception) -> None:
+            if future.done():
+                return
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+        self._core.submit(envelope, wait=wait, timeout_ms=timeout_ms, done=done)
+        self.wake()
+        return await future
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each turn, until the returned function is called."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def wake(self) -> None:
+        """Let the core settle at the end of this turn of the loop."""
+        if not self._is_awake and not self._is_halted:
+            self._is_awake = True
+            self._loop.call_soon(self._turn)
+
+    # The turn.
+
+    def _on_tick(self) -> None:
+        if not self._is_halted:
+            self._tick = self._loop.call_later(TICK_S, self._on_tick)
+            self.wake()
+
+    def _turn(self) -> None:
+        self._is_awake = False
+        if self._is_halted:
+            return
+        self._guarded(self._core.settle)
+        self._pump()
+        self._answer_waiting()
+        for listener in list(self._listeners):
+            listener()
+
+    def _pump(self) -> None:
+        """Take the core's effects, unless a write is under way: then they gather for the next one."""
+        if self._is_writing or self._is_halted:
+            return
+        effects = self._core.take_effects()
+        if effects.batch.is_empty:
+            self._release(effects)
+            return
+        self._is_writing = True
+        written = self._loop.run_in_executor(self._writer, self._store.write, effects.batch)
+        written.add_done_callback(lambda future: self._on_written(future, effects))
+
+    def _on_written(self, future: asyncio.Future[None], effects: Effects) -> None:
+        self._is_writing = False
+        error = None if future.cancelled() else future.exception()
+        # SAFETY: after a failed write nobody knows what is durable: nothing is sent
+        # (test_runtime.py::test_a_failed_write_halts_before_anything_is_sent).
+        if future.cancelled() or error is not None:
+            self.halt(error or asyncio.CancelledError("the write was cancelled"))
+            return
+        self._release(effects)
+        self._pump()
+
+    def _release(self, effects: Effects) -> None:
+        if self._is_halted or self._peers is None:
+            return
+        for send in effects.sends:
+            if send.peer == self._node_id:
+                self.on_frame(send.peer, send.channel, send.payload)
+            else:
+                self._peers.send(send.peer, send.channel, send.payload)
+        for call in effects.after:
+            call()
+
+    def _answer_waiting(self) -> None:
+        if not self._waiting:
+            return
+        now = self._clock.boottime()
+        still: list[_WaitingCheck] = []
+        for item in self._waiting:
+            if item.future.done():
+                continue
+            verdict = self._core.check(item.request, at_least=item.at_least)
+            if verdict is None and now >= item.deadline:
+                verdict = self._core.deny_waiting(item.at_least)
+            if verdict is None:
+                still.append(item)
+            else:
+                item.future.set_result(verdict)
+        self._waiting = still
+
+    def _deny_waiting(self, message: str) -> None:
+        for item in self._waiting:
+            if not item.future.done():
+                item.future.set_result(Deny(reason=Reason.NODE_UNREACHABLE, message=message, node=self._node_id))
+        self._waiting = []
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """Run a step of the core; if it raises, its state is not known to be whole any more."""
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - every failure of the core halts the node
+            self.halt(error)

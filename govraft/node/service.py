@@ -1,0 +1,318 @@
+"""What a node offers to the clients of its host: `api.Service`, on top of the runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import govraft
+from govraft.core.codec.envelope import decode_envelope
+from govraft.core.crypto.keys import key_id
+from govraft.core.model import limits
+from govraft.core.model.commands import EntityPut, PolicyPublish, command_name, decode_command
+from govraft.core.model.ids import parse_uid
+from govraft.core.model.request import Request
+from govraft.core.model.units import NS_PER_MS
+from govraft.core.model.verdict import Verdict
+from govraft.errors import DecodeError, InputError, LimitExceededError, RejectedError
+from govraft.node.runtime import NodeRuntime
+from govraft.ports.clock import Clock
+
+__all__ = ["Examine", "NodeService", "ReadLeaves"]
+
+PAGE_MAX = 500
+ENTITY_PAGE_MAX = 1_000
+
+Examine = Callable[[str, Mapping[str, str], list[dict[str, Any]] | None], Awaitable[None]]
+"""Parses and type-checks proposed policies and entities where a crash hurts nobody; raises `InputError`."""
+
+ReadLeaves = Callable[[int, int], Awaitable[list[bytes]]]
+"""Reads stored leaves by first and last seq."""
+
+
+class NodeService:
+    """Answers local clients.
+
+    Args:
+        runtime: The running node.
+        examine: Checks proposed policies and entities before they are replicated.
+        read_leaves: For leaves that the machine no longer keeps in memory.
+        database: For its size.
+    """
+
+    def __init__(
+        self, *, runtime: NodeRuntime, node_id: str, clock: Clock, examine: Examine, read_leaves: ReadLeaves, database: Path
+    ) -> None:
+        self._runtime = runtime
+        self._core = runtime.core
+        self._node_id = node_id
+        self._clock = clock
+        self._examine = examine
+        self._read_leaves = read_leaves
+        self._database = database
+        self._started = clock.boottime()
+        self._reads: dict[str, Callable[[dict[str, Any]], object]] = {
+            "authorities": self._authorities,
+            "certificate": self._certificate,
+            "entities": self._entities,
+            "entity": self._entity,
+            "genesis": self._genesis,
+            "lineage": self._lineage,
+            "marks": self._marks,
+            "members": self._members,
+            "policies": self._policies,
+            "policy": self._policy,
+            "status": self._status,
+        }
+
+    def check(self, request: Request, *, at_least: int, explain: bool) -> Verdict | Awaitable[Verdict]:
+        """Decide one request."""
+        del explain  # Verdicts always carry the determining policies and errors.
+        return self._runtime.check(request, at_least)
+
+    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float) -> dict[str, Any]:
+        """Hand in a signed command; policies and entities are parsed in isolation first."""
+        await self._examine_proposal(envelope)
+        return await self._runtime.submit(envelope, wait=wait, timeout_ms=max(1, int(timeout_s * 1000)))
+
+    async def _examine_proposal(self, envelope: bytes) -> None:
+        """Refuse what would compile on no node. Who may sign, and whether it fits the state, is decided by the machine."""
+        try:
+            opened = decode_envelope(envelope)
+            name = command_name(opened.payload_type)
+            command = None if name is None else decode_command(name, opened.payload)
+        except InputError:
+            return  # The machine refuses it, with the code that every node gives.
+        try:
+            if isinstance(command, PolicyPublish):
+                await self._examine_policies(command)
+            elif isinstance(command, EntityPut):
+                active = self._core.machine.active_policies
+                if active is not None:
+                    entities = [_cedar_entity(item.uid, item.attrs, item.parents) for item in command.entities]
+                    await self._examine(active.schema, {}, entities)
+        except InputError as error:
+            code = "entity_invalid" if isinstance(command, EntityPut) else error.code
+            raise RejectedError(str(error), code=code if code.startswith(("policy_", "entity_")) else "policy_invalid") from error
+
+    async def _examine_policies(self, command: PolicyPublish) -> None:
+        versions = self._core.machine.policy_versions
+        base = self._core.machine.policy_bundle(versions[-1].version) if versions else None
+        schema = command.schema if command.schema is not None else (base.schema if base is not None else "")
+        policies = {f"added{place}": text for place, text in enumerate(command.policies)}
+        if command.schema is not None and base is not None:
+            removed = set(command.removed)
+            policies |= {name: text for name, text in base.policies.items() if name not in removed}
+        await self._examine(schema, policies, None)
+
+    def read(self, what: str, params: dict[str, Any]) -> object | Awaitable[object]:
+        """Read governance state; every page bounded."""
+        reader = self._reads.get(what)
+        if reader is None:
+            raise InputError(f"cannot read `{what[:64]}`; choose one of {', '.join(sorted(self._reads))}")
+        return reader(params)
+
+    async def subscribe(self) -> AsyncIterator[dict[str, Any]]:
+        """Each new certificate, and the node's standing whenever it changes."""
+        changed = asyncio.Event()
+        forget = self._runtime.listen(changed.set)
+        last_certified, last_standing = -1, ""
+        try:
+            while not self._runtime.is_halted:
+                convergence = self._core.convergence
+                if convergence.certified_seq != last_certified:
+                    last_certified = convergence.certified_seq
+                    root = self._core.machine.lineage.root(last_certified).hex() if last_certified else ""
+                    yield {"event": "certified", "seq": last_certified, "root": root}
+                standing = self._standing()[0]
+                if standing != last_standing:
+                    last_standing = standing
+                    yield {"event": "status", **self._status({})}
+                changed.clear()
+                await changed.wait()
+        finally:
+            forget()
+
+    # Reads.
+
+    def _standing(self) -> tuple[str, str]:
+        standing = self._core.gate.standing()
+        return ("allow", "") if standing.lease is not None else (standing.reason.value, standing.message)
+
+    def _status(self, params: dict[str, Any]) -> dict[str, Any]:
+        del params
+        core, machine, now = self._core, self._core.machine, self._clock.boottime()
+        convergence, sequencer = core.convergence, core.sequencer
+        lease, isolation = convergence.lease, convergence.isolation
+        member = machine.electorate.find(self._node_id)
+        active = machine.active_policies
+        standing, message = self._standing()
+        return {
+            "node": self._node_id,
+            "version": govraft.__version__,
+            "cluster": machine.cluster_id,
+            "name": machine.genesis.name,
+            "term": sequencer.term,
+            "leader_hint": sequencer.leader_hint,
+            "is_leader": sequencer.is_leader,
+            "observer": member is None or not member.voter,
+            "seq": machine.seq,
+            "certified_seq": convergence.certified_seq,
+            "committed_index": sequencer.commit_index,
+            "lease_ms": max(0, (lease.end - now) // NS_PER_MS) if lease is not None else 0,
+            "standing": standing,
+            "message": message,
+            "db_bytes": self._database.stat().st_size if self._database.exists() else 0,
+            "uptime_ms": (now - self._started) // NS_PER_MS,
+            "links": sorted(core.links),
+            "rejected_messages": convergence.rejected_messages,
+            "isolation": None if isolation is None else {"reason": isolation.reason, "detail": isolation.detail},
+            "voters": len(machine.electorate.voters),
+            "quorum": machine.electorate.quorum_count,
+            "time": machine.time,
+            "root": machine.root.hex(),
+            "state_root": machine.state_root.hex(),
+            "policy_version": 0 if active is None else active.version,
+            "equivocators": sorted(convergence.equivocators),
+        }
+
+    def _certificate(self, params: dict[str, Any]) -> dict[str, Any]:
+        del params
+        convergence = self._core.convergence
+        return {"seq": convergence.certified_seq, "note": convergence.certified_note}
+
+    def _genesis(self, params: dict[str, Any]) -> bytes:
+        del params
+        return self._core.machine.genesis.encode()
+
+    def _members(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        del params
+        return [
+            {"id": item.id, "voter": item.voter, "address": item.address, "public_key": item.public_key.hex()}
+            for item in self._core.machine.electorate.members
+        ]
+
+    def _policies(self, params: dict[str, Any]) -> dict[str, Any]:
+        del params
+        machine = self._core.machine
+        active = machine.active_policies
+        versions = [
+            {
+                "version": item.version,
+                "digest": item.digest,
+                "policies": len(item.policy_ids),
+                "seq": item.seq,
+                "time": item.time,
+                "authors": list(item.authors),
+            }
+            for item in machine.policy_versions
+        ]
+        return {
+            "active": None if active is None else {"version": active.version, "digest": active.digest},
+            "versions": versions,
+        }
+
+    def _policy(self, params: dict[str, Any]) -> dict[str, Any]:
+        version = _natural(params, "version", 0)
+        machine = self._core.machine
+        bundle = machine.policy_bundle(version) if version else machine.active_policies
+        if bundle is None:
+            wanted = f"policy version {version} is not kept" if version else "no policy version is active"
+            raise InputError(f"{wanted}; see `govraft policy list`", code="policy_unknown")
+        return {
+            "version": bundle.version,
+            "digest": bundle.digest,
+            "schema": bundle.schema,
+            "policies": dict(bundle.policies),
+        }
+
+    def _entities(self, params: dict[str, Any]) -> dict[str, Any]:
+        after, limit = params.get("after", ""), _natural(params, "limit", ENTITY_PAGE_MAX)
+        if not isinstance(after, str):
+            raise DecodeError("`after` must be an entity uid")
+        entities = self._core.machine.entities
+        uids = sorted(uid for uid in entities if uid > after)
+        page, size = [], 0
+        for uid in uids[: min(limit, ENTITY_PAGE_MAX)]:
+            item = entities[uid]
+            page.append({"uid": uid, "attrs": item.attrs, "parents": list(item.parents)})
+            size += len(str(item.attrs))
+            if size > limits.FRAME_BYTES:
+                break
+        return {"entities": page, "next": page[-1]["uid"] if page and len(page) < len(uids) else None}
+
+    def _entity(self, params: dict[str, Any]) -> dict[str, Any]:
+        uid = params.get("uid")
+        item = self._core.machine.entities.get(uid) if isinstance(uid, str) else None
+        if item is None:
+            raise InputError(f"entity `{str(uid)[:200]}` does not exist", code="entity_unknown")
+        return {"uid": uid, "attrs": item.attrs, "parents": list(item.parents)}
+
+    def _authorities(self, params: dict[str, Any]) -> dict[str, Any]:
+        del params
+        machine = self._core.machine
+        listed = [
+            {
+                "id": item.id,
+                "key_id": key_id(item.public_key),
+                "public_key": item.public_key.hex(),
+                "roles": sorted(role.value for role in item.roles),
+            }
+            for item in machine.authorities.values()
+        ]
+        return {"authorities": listed, "thresholds": machine.thresholds}
+
+    def _marks(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        del params
+        return [
+            {
+                "kind": kind,
+                "id": target,
+                "mark": name,
+                "reason": mark.reason,
+                "authors": list(mark.authors),
+                "seq": mark.seq,
+            }
+            for (kind, target), marks in sorted(self._core.machine.marked.items())
+            for name, mark in sorted(marks.items())
+        ][: limits.BATCH_CHECKS * 10]
+
+    async def _lineage(self, params: dict[str, Any]) -> dict[str, Any]:
+        machine = self._core.machine
+        first, last = _natural(params, "from", 1), _natural(params, "to", machine.seq)
+        if first < 1:
+            raise LimitExceededError("`from` must be at least 1")
+        last = min(last, machine.seq, first + PAGE_MAX - 1)
+        leaves: list[bytes] = []
+        entries: list[bytes | None] = []
+        size = 0
+        stored = await self._read_leaves(first, last) if machine.leaf_bytes(first) is None and first <= last else []
+        for seq in range(first, last + 1):
+            leaf = stored[seq - first] if stored else machine.leaf_bytes(seq)
+            if leaf is None:
+                break
+            entry = self._core.entry(seq)
+            size += len(leaf) + len(entry or b"")
+            if leaves and size > limits.FRAME_BYTES:
+                break
+            leaves.append(leaf)
+            entries.append(entry)
+        return {"leaves": leaves, "entries": entries}
+
+
+def _natural(params: dict[str, Any], name: str, default: int) -> int:
+    value = params.get(name, default)
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise DecodeError(f"`{name}` must be a whole number, 0 or more")
+    return value
+
+
+def _cedar_entity(uid: str, attrs: dict[str, Any], parents: tuple[str, ...]) -> dict[str, Any]:
+    return {"uid": _cedar_uid(uid), "attrs": attrs, "parents": [_cedar_uid(parent) for parent in parents]}
+
+
+def _cedar_uid(text: str) -> dict[str, str]:
+    uid = parse_uid(text)
+    return {"type": uid.type, "id": uid.id}

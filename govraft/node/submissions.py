@@ -1,0 +1,283 @@
+"""From a signed envelope to an effective command: examine, forward, propose, watch it being applied and certified.
+
+Any node takes a command and forwards it to the leader. What becomes of it, the node sees for itself: it applies
+the same log and verifies the same certificates, so no answer of another node is believed, except a refusal to
+propose, which changes nothing.
+
+A ticket lives until its envelope has been applied (and, if asked for, certified) or its time is over. Until
+then the envelope is sent again whenever the leader changes or stays silent: the machine deduplicates by command id.
+
+The leader proposes the next batch once the last one is certified, or a lease has passed. Then every node has, in
+each round, a moment at which nothing is committed above the certified state, and checks go on under a
+constant stream of commands.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from govraft.core.codec.canonical import pack, unpack
+from govraft.core.convergence.timing import LeaseTiming
+from govraft.core.crypto.digests import digest
+from govraft.core.machine.machine import AppliedEntry, Machine
+from govraft.core.model import limits
+from govraft.core.model.outcome import Applied, Rejected, Rejection
+from govraft.core.model.units import NS_PER_MS, BoottimeNs
+from govraft.errors import AvailabilityError, DecodeError, GovraftError, RejectedError
+from govraft.node.convergence import Convergence
+from govraft.node.effects import Effects, Send
+from govraft.ports.clock import Clock
+from govraft.ports.sequencer import Sequencer
+
+__all__ = ["SUBMISSION_CHANNEL", "Done", "Submissions"]
+
+SUBMISSION_CHANNEL = 3
+_RESEND_NS = 500 * NS_PER_MS
+_REJECTIONS = frozenset(item.value for item in Rejection)
+
+Done = Callable[[dict[str, Any] | GovraftError], None]
+"""Called once, with the receipt or with why there is none."""
+
+
+@dataclass(slots=True)
+class _Ticket:
+    digest: bytes
+    envelope: bytes
+    command_id: str
+    wait: str
+    deadline: BoottimeNs
+    done: Done
+    sent_to: tuple[str, int] | None = None
+    sent_at: BoottimeNs = BoottimeNs(0)
+    seq: int = 0
+    code: str = ""
+
+
+class Submissions:
+    """The commands that clients of this node, and peers, have handed in."""
+
+    def __init__(
+        self, *, node_id: str, machine: Machine, convergence: Convergence, clock: Clock, timing: LeaseTiming
+    ) -> None:
+        self._node_id = node_id
+        self._machine = machine
+        self._convergence = convergence
+        self._clock = clock
+        self._lease_ns = timing.lease_ms * NS_PER_MS
+        self._tickets: dict[bytes, list[_Ticket]] = {}
+        self._applied: list[_Ticket] = []
+        self._count = 0
+        self._queue: dict[bytes, bytes] = {}
+        self._flight: dict[bytes, None] = {}
+        self._flight_at = BoottimeNs(0)
+        self._flight_seq = 0
+
+    def submit(self, envelope: bytes, wait: str, timeout_ms: int, done: Done) -> None:
+        """Take a command of a local client.
+
+        Args:
+            envelope: DSSE JSON.
+            wait: `effective`, `committed` or `none`.
+            timeout_ms: After that the outcome is reported as unknown.
+            done: Called once, perhaps before this returns.
+        """
+        if wait not in ("effective", "committed", "none"):
+            done(AvailabilityError(f"cannot wait for `{wait[:32]}`", code="input_invalid"))
+            return
+        if self._count >= limits.PENDING_SUBMITS:
+            done(AvailabilityError("too many commands are pending; try again", code="queue_full"))
+            return
+        examined = self._machine.examine(envelope, self._clock.wall())
+        now = self._clock.boottime()
+        name = digest("envelope", envelope)
+        ticket = _Ticket(name, envelope, "", wait, BoottimeNs(now + timeout_ms * NS_PER_MS), done)
+        if isinstance(examined, Rejected):
+            self._refuse_or_recall(ticket, examined)
+            return
+        ticket.command_id = examined.command_id
+        if wait == "none":
+            done({"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": ticket.command_id})
+        self._count += 1
+        self._tickets.setdefault(name, []).append(ticket)
+
+    def _refuse_or_recall(self, ticket: _Ticket, rejected: Rejected) -> None:
+        """A command that is known already is answered with what became of it; any other refusal is final."""
+        known = None
+        if rejected.reason is Rejection.DUPLICATE_COMMAND:
+            known = self._machine.recall(ticket.envelope)
+        if known is None:
+            ticket.done(RejectedError(rejected.detail or rejected.reason.value, code=rejected.reason.value))
+            return
+        ticket.command_id, ticket.seq, ticket.code = known.command_id, known.seq, known.outcome
+        self._count += 1
+        self._applied.append(ticket)
+
+    def on_frame(self, peer: str, payload: bytes, sequencer: Sequencer, effects: Effects) -> None:
+        """Take a forwarded command, or the refusal of one that was forwarded."""
+        try:
+            fields = unpack(payload, max_bytes=limits.FRAME_BYTES)
+            if not isinstance(fields, dict) or not isinstance(fields.get("digest"), bytes):
+                raise DecodeError("submission frame lacks its digest")
+            if isinstance(fields.get("envelope"), bytes):
+                self._take_forwarded(peer, fields["digest"], fields["envelope"], sequencer, effects)
+            elif isinstance(fields.get("code"), str) and isinstance(fields.get("detail"), str):
+                self._take_refusal(peer, fields["digest"], fields["code"], fields["detail"], sequencer)
+        except DecodeError:
+            self._convergence.rejected_messages += 1
+
+    def _take_forwarded(
+        self, peer: str, name: bytes, envelope: bytes, sequencer: Sequencer, effects: Effects
+    ) -> None:
+        if not sequencer.is_leader or name != digest("envelope", envelope):
+            return
+        examined = self._machine.examine(envelope, self._clock.wall())
+        if isinstance(examined, Rejected):
+            if examined.reason is not Rejection.DUPLICATE_COMMAND:
+                refusal = {"code": examined.reason.value, "detail": examined.detail[:512], "digest": name}
+                effects.sends.append(Send(peer, SUBMISSION_CHANNEL, pack(refusal)))
+            return
+        self._enqueue(name, envelope)
+
+    def _take_refusal(self, peer: str, name: bytes, code: str, detail: str, sequencer: Sequencer) -> None:
+        """The leader would not propose it; as a lying leader cannot be told from an honest one, retrying is left to
+        the client, with the same command id."""
+        if peer != sequencer.leader_hint or code not in _REJECTIONS:
+            return
+        for ticket in self._tickets.pop(name, []):
+            self._finish(ticket, RejectedError(detail or code, code=code, definite=False))
+
+    def _enqueue(self, name: bytes, envelope: bytes) -> None:
+        if name not in self._flight and len(self._queue) < limits.PENDING_SUBMITS:
+            self._queue.setdefault(name, envelope)
+
+    def on_applied(self, entry: AppliedEntry) -> None:
+        """An entry was applied; its answers go out once it is durable, or certified."""
+        if entry.envelope_digest is None:
+            return
+        self._queue.pop(entry.envelope_digest, None)
+        if entry.envelope_digest in self._flight:
+            del self._flight[entry.envelope_digest]
+            self._flight_seq = entry.seq
+        for ticket in self._tickets.pop(entry.envelope_digest, []):
+            ticket.seq, ticket.code = entry.seq, entry.outcome.code
+            self._applied.append(ticket)
+
+    def turn(self, sequencer: Sequencer, effects: Effects) -> None:
+        """Answer what can be answered, forward what waits, and propose the next batch if this node leads."""
+        now = self._clock.boottime()
+        self._answer_applied(effects)
+        self._expire(now)
+        if sequencer.is_leader:
+            for name, tickets in self._tickets.items():
+                self._enqueue(name, tickets[0].envelope)
+            self._propose(sequencer, now)
+            return
+        self._queue.clear()
+        self._flight.clear()
+        self._flight_seq = 0
+        self._forward(sequencer, now, effects)
+
+    def _answer_applied(self, effects: Effects) -> None:
+        certified = self._convergence.certified_seq
+        waiting = []
+        for ticket in self._applied:
+            rejected = ticket.code != Applied().code
+            if ticket.wait == "effective" and ticket.seq > certified and not rejected:
+                waiting.append(ticket)
+                continue
+            answer: dict[str, Any] | GovraftError
+            if rejected:
+                answer = RejectedError(f"rejected at seq {ticket.seq}: {ticket.code}", code=ticket.code, seq=ticket.seq)
+            else:
+                answer = self._receipt(ticket)
+            self._count -= 1
+            if ticket.wait != "none":
+                effects.after.append(_Answer(ticket.done, answer))
+        self._applied = waiting
+
+    def _receipt(self, ticket: _Ticket) -> dict[str, Any]:
+        certified = self._convergence.certified_seq
+        receipt: dict[str, Any] = {
+            "seq": ticket.seq,
+            "outcome": ticket.code,
+            "command_id": ticket.command_id,
+            "certified_seq": 0,
+        }
+        leaf = self._machine.leaf_bytes(ticket.seq)
+        if leaf is not None and certified >= ticket.seq:
+            receipt["certified_seq"] = certified
+            receipt["leaf"] = leaf
+            receipt["proof"] = self._machine.lineage.inclusion_proof(ticket.seq - 1, certified)
+            receipt["certificate"] = self._convergence.certified_note
+        return receipt
+
+    def _expire(self, now: BoottimeNs) -> None:
+        for name in [name for name, tickets in self._tickets.items() if any(now >= item.deadline for item in tickets)]:
+            live = []
+            for ticket in self._tickets.pop(name):
+                if now < ticket.deadline:
+                    live.append(ticket)
+                else:
+                    self._finish(ticket, _unknown_outcome())
+            if live:
+                self._tickets[name] = live
+        for ticket in [ticket for ticket in self._applied if now >= ticket.deadline]:
+            self._applied.remove(ticket)
+            self._finish(ticket, _unknown_outcome())
+
+    def _finish(self, ticket: _Ticket, answer: dict[str, Any] | GovraftError) -> None:
+        self._count -= 1
+        if ticket.wait != "none":
+            ticket.done(answer)
+
+    def _forward(self, sequencer: Sequencer, now: BoottimeNs, effects: Effects) -> None:
+        leader = sequencer.leader_hint
+        if leader is None or leader == self._node_id:
+            return
+        for name, tickets in self._tickets.items():
+            first = tickets[0]
+            if first.sent_to == (leader, sequencer.term) and now - first.sent_at < _RESEND_NS:
+                continue
+            first.sent_to, first.sent_at = (leader, sequencer.term), now
+            frame = pack({"digest": name, "envelope": first.envelope})
+            effects.sends.append(Send(leader, SUBMISSION_CHANNEL, frame))
+
+    def _propose(self, sequencer: Sequencer, now: BoottimeNs) -> None:
+        settled = not self._flight and self._convergence.certified_seq >= self._flight_seq
+        if not self._queue or not (settled or now - self._flight_at >= self._lease_ns):
+            return
+        self._flight.clear()
+        self._flight_at = now
+        batch = deque(self._queue.items())
+        size = 0
+        while batch and len(self._flight) < limits.PROPOSAL_BATCH_ENTRIES and size < limits.PROPOSAL_BATCH_BYTES:
+            name, envelope = batch.popleft()
+            entry = pack({"envelope": envelope, "time": self._clock.wall(), "v": 1})
+            try:
+                sequencer.propose(entry)
+            except AvailabilityError:
+                return
+            del self._queue[name]
+            self._flight[name] = None
+            size += len(entry)
+
+
+class _Answer:
+    """A client's answer that waits until what it speaks of is durable."""
+
+    __slots__ = ("_answer", "_done")
+
+    def __init__(self, done: Done, answer: dict[str, Any] | GovraftError) -> None:
+        self._done = done
+        self._answer = answer
+
+    def __call__(self) -> None:
+        self._done(self._answer)
+
+
+def _unknown_outcome() -> AvailabilityError:
+    message = "the outcome is not known in time; retry only with the same command id"
+    return AvailabilityError(message, code="outcome_unknown", definite=False)

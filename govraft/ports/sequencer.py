@@ -1,0 +1,99 @@
+"""What orders entries, and the little that the node may ask of it.
+
+The sequencer is trusted for progress only (protocol.md §1). Rules of the port:
+
+1. It is sans-I/O: it never reads a clock, socket or file by itself, and does something only when it is called.
+2. What it wants stored it hands to `record`, in order; what it wants sent to `send`. **The caller makes every
+   `Append`, `TruncateFrom` and `SetHardState` durable before any frame handed over after it leaves the process**,
+   and before anything else that speaks of it does. `AdvanceCommit` alone may wait for the next write.
+3. Committed entries come to `on_commit` in the order of their index, each once in the life of the object, those of
+   earlier lives again after a start.
+4. `InvariantViolation`, or whatever a callback raised, comes out of `turn`, `receive` or `propose`: the node halts.
+   Input of a peer never makes any of them raise.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from govraft.ports.store import Append, HardState, SetHardState, TruncateFrom
+
+__all__ = ["AdvanceCommit", "JournalOp", "Sequencer"]
+
+
+class AdvanceCommit(msgspec.Struct, frozen=True):
+    """Only `commit_index` rose. Losing it costs a replay, not safety, so it may ride on the next write.
+
+    It must still be written in the order of the ops: it never speaks of an entry that is not recorded before it.
+    """
+
+    hard_state: HardState
+
+
+JournalOp = Append | TruncateFrom | SetHardState | AdvanceCommit
+
+
+class Sequencer(Protocol):
+    """One member's view of the replicated log."""
+
+    @property
+    def leader_hint(self) -> str | None:
+        """Whom this member believes to lead `term`, or None. A hint: never decide by it."""
+        ...
+
+    @property
+    def term(self) -> int:
+        """The highest Raft term seen."""
+        ...
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this member believes to lead. Several members may believe so at once."""
+        ...
+
+    @property
+    def commit_index(self) -> int:
+        """The highest Raft index known to be committed, 0 for none."""
+        ...
+
+    @property
+    def last_index(self) -> int:
+        """The highest Raft index in the journal, 0 for none."""
+        ...
+
+    @property
+    def has_unapplied(self) -> bool:
+        """Whether an entry is known to be committed that `on_commit` has not been given; the gate denies then.
+
+        Counts what the leader has announced, also where this member's own log does not reach yet.
+        """
+        ...
+
+    def entry(self, index: int) -> bytes | None:
+        """The entry that `on_commit` was given with that Raft index, or None."""
+        ...
+
+    def propose(self, entry: bytes) -> None:
+        """Append `entry` to the leader's log; it is sent by the next `turn`.
+
+        A proposed entry may still be lost to a change of leader: only `on_commit` tells that it was not.
+
+        Raises:
+            AvailabilityError: `not_leader` or `queue_full`; definite, nothing was appended.
+            InputError: The entry is empty or too large; nothing was appended.
+        """
+        ...
+
+    def receive(self, peer: str, frame: bytes) -> None:
+        """Handle one frame of the authenticated member `peer`; malformed or unwelcome ones are dropped and counted."""
+        ...
+
+    def link(self, peer: str, up: bool) -> None:  # noqa: FBT001 - the one fact the call reports
+        """Learn that frames to `peer` can be sent from now on, or cannot."""
+        ...
+
+    def turn(self) -> None:
+        """One turn of the loop: timers, elections, commit, apply, then one coalesced send per peer that needs one."""
+        ...

@@ -1,0 +1,202 @@
+"""What a node must not forget, and the one way to write it down.
+
+Rules that every store keeps:
+
+1. `write` is one transaction: all of the batch is durable when it returns, or none of it is.
+2. The journal has no gaps: it starts at the lowest stored index and each further index is one higher.
+3. Nothing at or below the stored commit index is ever truncated or replaced.
+4. `commit_index` never falls; within one term a vote, once cast, never changes; the term never falls.
+5. Leaves have no gaps and start at seq 1.
+6. The cosigner record only rises: a lower seq, or another root at the same seq, halts the node.
+7. Isolation, once recorded, stays; the first record wins.
+8. After a failed write the store refuses all further writes: what the disk holds is unknown until it is loaded again.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+__all__ = [
+    "AddLeaf",
+    "Append",
+    "CosignerRecord",
+    "HardState",
+    "IsolationRecord",
+    "JournalEntry",
+    "SetCosigner",
+    "SetHardState",
+    "SetIsolation",
+    "Store",
+    "StoredState",
+    "TruncateFrom",
+    "WriteBatch",
+    "WriteOp",
+]
+
+
+class JournalEntry(msgspec.Struct, frozen=True):
+    """One entry of the Raft journal. `payload` is opaque to the store."""
+
+    index: int
+    term: int
+    payload: bytes
+
+
+class HardState(msgspec.Struct, frozen=True):
+    """What Raft must remember across a restart.
+
+    Attributes:
+        term: Highest term seen.
+        voted_for: The node that got this node's vote in `term`, or None.
+        commit_index: Highest journal index known to be committed, 0 for none.
+    """
+
+    term: int = 0
+    voted_for: str | None = None
+    commit_index: int = 0
+
+
+class CosignerRecord(msgspec.Struct, frozen=True):
+    """The highest seq this node ever acked, with the 32-byte lineage root it signed there (protocol.md §3)."""
+
+    seq: int
+    root: bytes
+
+
+class IsolationRecord(msgspec.Struct, frozen=True):
+    """Why the node isolated itself (protocol.md §5). `evidence` holds the signed objects, exactly as received."""
+
+    reason: str
+    detail: str
+    evidence: bytes
+
+
+class Append(msgspec.Struct, frozen=True):
+    """Add one journal entry, one index above the last."""
+
+    entry: JournalEntry
+
+
+class TruncateFrom(msgspec.Struct, frozen=True):
+    """Drop the journal entries with this index and above."""
+
+    index: int
+
+
+class SetHardState(msgspec.Struct, frozen=True):
+    """Replace the hard state."""
+
+    hard_state: HardState
+
+
+class AddLeaf(msgspec.Struct, frozen=True):
+    """Add the leaf of `seq`, one above the last."""
+
+    seq: int
+    leaf: bytes
+
+
+class SetCosigner(msgspec.Struct, frozen=True):
+    """Raise the cosigner record."""
+
+    record: CosignerRecord
+
+
+class SetIsolation(msgspec.Struct, frozen=True):
+    """Record the isolation; ignored when one is recorded already."""
+
+    record: IsolationRecord
+
+
+WriteOp = Append | TruncateFrom | SetHardState | AddLeaf | SetCosigner | SetIsolation
+
+
+class WriteBatch:
+    """Writes in the order of the calls, made durable together by `Store.write`."""
+
+    __slots__ = ("_ops",)
+
+    def __init__(self) -> None:
+        self._ops: list[WriteOp] = []
+
+    @property
+    def ops(self) -> tuple[WriteOp, ...]:
+        """The writes collected so far, in call order."""
+        return tuple(self._ops)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was collected."""
+        return not self._ops
+
+    def append(self, entry: JournalEntry) -> None:
+        """Add `entry` to the journal."""
+        self._ops.append(Append(entry))
+
+    def truncate_from(self, index: int) -> None:
+        """Drop the journal from `index` on."""
+        self._ops.append(TruncateFrom(index))
+
+    def set_hard_state(self, hard_state: HardState) -> None:
+        """Replace term, vote and commit index."""
+        self._ops.append(SetHardState(hard_state))
+
+    def add_leaf(self, seq: int, leaf: bytes) -> None:
+        """Add the leaf of `seq` to the lineage."""
+        self._ops.append(AddLeaf(seq, leaf))
+
+    def set_cosigner(self, record: CosignerRecord) -> None:
+        """Raise the highest acked seq and its root."""
+        self._ops.append(SetCosigner(record))
+
+    def set_isolation(self, reason: str, detail: str, evidence: bytes) -> None:
+        """Record why the node isolates itself, with the evidence."""
+        self._ops.append(SetIsolation(IsolationRecord(reason, detail, evidence)))
+
+
+class StoredState(msgspec.Struct, frozen=True):
+    """All that a store held when it was opened.
+
+    Attributes:
+        journal: Contiguous, ascending by index.
+        hard_state: All zero in a new store.
+        leaves: Leaf bytes of seq 1 to n.
+        cosigner: None if the node never acked.
+        isolation: None if the node is not isolated.
+        has_run_before: False only for a store that this open created.
+    """
+
+    journal: list[JournalEntry]
+    hard_state: HardState
+    leaves: list[bytes]
+    cosigner: CosignerRecord | None
+    isolation: IsolationRecord | None
+    has_run_before: bool
+
+
+class Store(Protocol):
+    """The durable memory of one node. One caller at a time; calls block."""
+
+    def load(self) -> StoredState:
+        """Read and check everything.
+
+        Raises:
+            CorruptionError: Stored bytes are damaged or contradict each other. Nothing was changed.
+            StorageError: The disk failed.
+        """
+        ...
+
+    def write(self, batch: WriteBatch) -> None:
+        """Apply `batch` in one transaction and return when it is durable.
+
+        Raises:
+            InvariantViolation: A write breaks a rule of this module. Nothing of the batch was written.
+            StorageError: The disk failed; the store accepts no further write.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the file. Idempotent."""
+        ...

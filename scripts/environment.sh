@@ -1,0 +1,24 @@
+# Sourced by the other scripts: makes the project's virtual environment when it is missing or out of date.
+# GOVRAFT_VENV names another place for it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+VENV="${GOVRAFT_VENV:-.venv}"
+
+# environment EXTRAS: installs govraft with these extras, at the locked versions.
+environment() {
+    local extras="$1" stamp wanted
+    stamp="$VENV/.govraft-$extras"
+    wanted="$(cat pyproject.toml constraints.txt | sha256sum) $PWD"
+    if [ ! -x "$VENV/bin/python" ]; then
+        "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+            { echo "govraft needs Python 3.11 or newer; set PYTHON to one" >&2; exit 2; }
+        "${PYTHON:-python3}" -m venv "$VENV"
+    fi
+    if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
+        echo "installing govraft into $VENV ..." >&2
+        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]" >&2
+        printf '%s' "$wanted" > "$stamp"
+    fi
+    PATH="$(cd "$VENV/bin" && pwd):$PATH"
+    export PATH
+}
