@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from govraft.version import VERSION
+
 if TYPE_CHECKING:
     from govraft.api.wire import Receipt
     from govraft.client.async_client import AsyncClient
@@ -28,7 +30,7 @@ __all__ = [
     "__version__",
 ]
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # Imported when first used: whoever needs one module of govraft does not pay for the others.
 _HOMES = {

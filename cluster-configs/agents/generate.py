@@ -89,6 +89,7 @@ Entity = dict[str, Any]
 
 
 def entity(kind: str, name: str, attrs: Entity | None = None, parents: list[tuple[str, str]] | None = None) -> Entity:
+    """One entity in Cedar's JSON format."""
     return {
         "uid": {"type": kind, "id": name},
         "attrs": attrs or {},
@@ -97,6 +98,7 @@ def entity(kind: str, name: str, attrs: Entity | None = None, parents: list[tupl
 
 
 def ref(kind: str, name: str) -> Entity:
+    """A reference to an entity, as an attribute value."""
     return {"__entity": {"type": kind, "id": name}}
 
 
@@ -122,6 +124,7 @@ def make_entities(rng: random.Random) -> list[Entity]:
 
 
 def make_humans(rng: random.Random) -> list[Entity]:
+    """Everybody, spread over teams and, every second one, roles."""
     made = []
     for index, name in enumerate(HUMANS):
         attrs: Entity = {"active": index % 7 != 6, "level": rng.randint(1, 5), "on_call": index % 5 < 2}
@@ -133,6 +136,7 @@ def make_humans(rng: random.Random) -> list[Entity]:
 
 
 def make_agents(rng: random.Random) -> list[Entity]:
+    """Agents of every class and team, each with an owner of its team."""
     made = []
     for index in range(70):
         kind = list(CLASSES)[index % 7]
@@ -145,7 +149,7 @@ def make_agents(rng: random.Random) -> list[Entity]:
             "owner": ref("Human", owners[0] if index == 60 else rng.choice(owners)),
             "trust": 92 if index == 60 else rng.randint(10, 100),
             "suspended": index % 10 == 7,
-            "sandboxed": kind == "research" or index % 5 == 0 and index != 60,
+            "sandboxed": kind == "research" or (index % 5 == 0 and index != 60),
             "spend_limit_cents": rng.choice([0, 100, 500, 2_000, 10_000]),
         }
         made.append(entity("Agent", name, attrs, [("Team", team), ("AgentClass", kind)]))
@@ -153,6 +157,7 @@ def make_agents(rng: random.Random) -> list[Entity]:
 
 
 def make_services() -> list[Entity]:
+    """Services, environments, and the instances and secrets that belong to both."""
     made = []
     for index, (name, team) in enumerate(zip(SERVICES, SERVICE_TEAMS, strict=True)):
         made.append(entity("Service", name, {"team": ref("Team", team), "tier": index % 4 + 1, "pci": index % 3 != 1}))
@@ -305,6 +310,7 @@ def make_trace(rng: random.Random, world: oracle.World) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """Write both files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seed", type=int, default=20)
     rng = random.Random(parser.parse_args().seed)  # noqa: S311 - reproducible on purpose

@@ -163,7 +163,7 @@ def build_team(q: Question) -> bool:
 
 
 def reviewed(q: Question) -> bool:
-    return q.get("checks_passed", False) and q.get("reviews", 0) >= 1
+    return bool(q.get("checks_passed", False)) and q.get("reviews", 0) >= 1
 
 
 @permit
@@ -363,6 +363,7 @@ def verdict(world: World, request: dict[str, Any]) -> tuple[str, str]:
 
 
 def load_world() -> World:
+    """All entities of entities.json."""
     return World(json.loads((HERE / "entities.json").read_text(encoding="utf-8")))
 
 

@@ -18,12 +18,17 @@ from urllib.parse import unquote, urlsplit
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer, SSlibKey
+from securesystemslib.signer import (  # type: ignore[attr-defined]
+    SIGNER_FOR_URI_SCHEME,
+    CryptoSigner,
+    Signer,
+    SSlibKey,
+)
 
 from govraft.core.crypto.keys import verify
 from govraft.errors import InputError
 
-__all__ = ["FILE_SCHEMES", "AuthorityKey", "AuthorityKeyError", "AskPassphrase", "load_authority_key"]
+__all__ = ["FILE_SCHEMES", "AskPassphrase", "AuthorityKey", "AuthorityKeyError", "load_authority_key"]
 
 FILE_SCHEMES = ("file", "file2")
 _KEY_FILE_BYTES_MAX = 64 * 1024
@@ -58,7 +63,8 @@ class AuthorityKey:
         """
         try:
             signature = bytes.fromhex(self._signer.sign(message).signature)
-        except Exception as error:  # noqa: BLE001 - signers raise whatever their libraries raise
+        except Exception as error:
+            # Signers raise whatever their libraries raise.
             raise AuthorityKeyError(f"key `{self._uri}` did not sign: {_one_line(error)}") from error
         # SAFETY: test_authority_key.py::test_a_signer_with_another_key_is_refused
         if not verify(self.public_key, signature, message):
@@ -102,6 +108,7 @@ def load_authority_key(uri: str, *, public_key: bytes | None, ask_passphrase: As
 def _open_file(uri: str, ask_passphrase: AskPassphrase) -> Signer:
     path = Path(unquote(urlsplit(uri).path))
     pem = _read_private(path)
+    key: object
     try:
         key = load_pem_private_key(pem, None)
     except TypeError:

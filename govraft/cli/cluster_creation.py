@@ -30,8 +30,10 @@ from govraft.node.config import load_config, load_genesis
 
 __all__ = ["create_cluster"]
 
-_SOCKET_PATH_BYTES_MAX = 107  # sockaddr_un.sun_path, less its end mark
+_SOCKET_PATH_BYTES_MAX = 107 - len(".new")  # sockaddr_un.sun_path, less the ending of the server's provisional name
 _PORT_MAX = 65_535
+
+_SOCKET = "../../run/{id}.sock"
 
 _NODE_TOML = """\
 # Node {id} of the cluster "{name}". Paths are relative to this file; `govraft-node check-config` explains mistakes.
@@ -45,7 +47,7 @@ data_dir = "data"
 
 [listen]
 peer = "{listen}"
-socket = "../../run/{id}.sock"
+socket = "{socket}"
 
 [timing]
 profile = "{profile}"
@@ -84,11 +86,11 @@ def create_cluster(
 
 def _check_socket_paths(plan: ClusterPlan, target: Path) -> None:
     for node in plan.nodes:
-        # Both spellings: a node resolves links in the path of its configuration.
+        # As the node will spell it, relative to its configuration; with and without links in the way.
         for base in {target, target.resolve()}:
-            path = base / "run" / f"{node.id}.sock"
+            path = base / "nodes" / node.id / _SOCKET.format(id=node.id)
             if len(os.fsencode(path)) > _SOCKET_PATH_BYTES_MAX:
-                message = f"`{path}` is longer than the {_SOCKET_PATH_BYTES_MAX} bytes of a Unix socket path"
+                message = f"socket path `{path}` is longer than {_SOCKET_PATH_BYTES_MAX} bytes"
                 raise InputError(f"{message}; choose a shorter `--out`", code="path_too_long")
 
 
@@ -140,7 +142,11 @@ def _fill(plan: ClusterPlan, nodes: list[PlannedNode], target: Path, passphrase:
     _write(target / "genesis.json", genesis.encode())
     for node in nodes:
         text = _NODE_TOML.format(
-            id=node.id, name=_comment(plan.name), listen=node.listen, profile=plan.profile
+            id=node.id,
+            name=_comment(plan.name),
+            socket=_SOCKET.format(id=node.id),
+            listen=node.listen,
+            profile=plan.profile,
         )
         _write(target / "nodes" / node.id / "node.toml", text.encode())
         load_genesis(load_config(target / "nodes" / node.id / "node.toml"))
@@ -191,9 +197,7 @@ def _make_genesis(plan: ClusterPlan, members: tuple[Member, ...], authorities: t
         raise InputError(f"such a cluster cannot work: {error}") from error
 
 
-def _index(
-    plan: ClusterPlan, nodes: list[PlannedNode], authorities: tuple[Authority, ...], genesis: Genesis
-) -> bytes:
+def _index(plan: ClusterPlan, nodes: list[PlannedNode], authorities: tuple[Authority, ...], genesis: Genesis) -> bytes:
     content = {
         "version": 1,
         "name": plan.name,

@@ -8,7 +8,7 @@ import msgspec
 
 from govraft.errors import ConfigError
 
-__all__ = ["CLUSTER_FILE", "ClusterDirectory", "KeyEntry", "NodeEntry"]
+__all__ = ["CLUSTER_FILE", "ClusterIndex", "KeyEntry", "NodeEntry"]
 
 CLUSTER_FILE = "cluster.json"
 
@@ -36,7 +36,7 @@ class _File(msgspec.Struct, frozen=True):
     keys: tuple[KeyEntry, ...] = ()
 
 
-class ClusterDirectory:
+class ClusterIndex:
     """What `DIR/cluster.json` says, its paths resolved against DIR.
 
     Attributes:
@@ -57,7 +57,7 @@ class ClusterDirectory:
             message = f"cannot be read: {error.strerror}; give a directory made by `govraft init`"
             raise ConfigError(message, file=str(path)) from error
         except (msgspec.MsgspecError, ValueError) as error:
-            raise ConfigError(f"is not a cluster file: {error}", file=str(path)) from error
+            raise ConfigError(f"is not a cluster index: {error}", file=str(path)) from error
         base = directory.resolve()
         self.genesis = base / file.genesis
         self.nodes = tuple(NodeEntry(node.id, str(base / node.socket)) for node in file.nodes)

@@ -168,7 +168,9 @@ def _check_nodes(nodes: list[PlannedNode], file: str) -> None:
         if re.match(NODE_ID_PATTERN, node.id) is None:
             raise ConfigError(f"`{node.id[:80]}` is not a node id", file=file, key="nodes.id")
         if node.listen is not None and node.address is None:
-            raise ConfigError(f"`{node.id}` listens at an address of its own; say where it is dialled", file=file, key="nodes.address")
+            raise ConfigError(
+                f"`{node.id}` listens at an address of its own; say where it is dialled", file=file, key="nodes.address"
+            )
         for text in (node.address, node.listen):
             if text is not None:
                 parse_address(text, file=file, key="nodes.address")

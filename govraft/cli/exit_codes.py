@@ -1,9 +1,9 @@
 """How a program ends, for the scripts that call it. The one table from codes to exit codes.
 
-    0  allowed, done, proven
-    1  denied, rejected, not proven
-    2  used wrongly, or bad input
-    3  unavailable: no node answered, or what became of it is unknown
+0  allowed, done, proven
+1  denied, rejected, not proven
+2  used wrongly, or bad input
+3  unavailable: no node answered, or what became of it is unknown
 """
 
 from __future__ import annotations

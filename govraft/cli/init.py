@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from govraft.cli.cluster_creation import create_cluster
-from govraft.cli.cluster_plan import ClusterPlan, load_plan, plan_cluster
+from govraft.cli.cluster_plan import load_plan, plan_cluster
+from govraft.cli.output import emit, fields_table, note
+from govraft.cli.settings import CliCommand, Settings
 from govraft.core.model import limits
 from govraft.core.model.electorate import QuorumRule
 from govraft.errors import InputError
@@ -17,12 +19,12 @@ from govraft.node.config import PROFILES
 
 __all__ = ["PASSPHRASE_VARIABLE", "init"]
 
-PASSPHRASE_VARIABLE = "GOVRAFT_KEY_PASSPHRASE"
+PASSPHRASE_VARIABLE = "GOVRAFT_KEY_PASSPHRASE"  # noqa: S105 - its name, not its content
 
 _NODES = 3
 
 
-@click.command()
+@click.command(cls=CliCommand)
 @click.option("--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Where to make it.")
 @click.option("--from", "source", metavar="FILE", type=click.Path(path_type=Path), help="A cluster description (TOML).")
 @click.option("--nodes", type=click.IntRange(1, limits.VOTERS), help=f"How many voters.  [default: {_NODES}]")
@@ -30,7 +32,9 @@ _NODES = 3
 @click.option("--profile", type=click.Choice(list(PROFILES)), help="Time-outs and lease length.  [default: lan]")
 @click.option("--name", help="Name of the cluster.  [default: the directory's name]")
 @click.option("--base-port", type=click.IntRange(1, 65_535), help="First peer port.  [default: free ports]")
-def init(  # noqa: PLR0913 - click hands in one parameter an option
+@click.make_pass_decorator(Settings, ensure=True)
+def init(
+    settings: Settings,
     *,
     out: Path,
     source: Path | None,
@@ -58,11 +62,12 @@ def init(  # noqa: PLR0913 - click hands in one parameter an option
         )
     passphrase = os.environ.get(PASSPHRASE_VARIABLE)
     made = create_cluster(plan, out, base_port=base_port, passphrase=passphrase.encode() if passphrase else None)
-    click.echo(f"cluster {made.cluster_id}")
-    _explain(plan, out)
-
-
-def _explain(plan: ClusterPlan, out: Path) -> None:
-    needed = plan.quorum.quorum_size(len(plan.nodes))
-    click.echo(f"made {len(plan.nodes)} nodes, of which {needed} make a quorum, in {out}", err=True)
-    click.echo(f"start them with: govraft cluster up {shlex.quote(str(out))}", err=True)
+    data = {
+        "cluster": made.cluster_id,
+        "name": made.name,
+        "directory": str(made.path),
+        "nodes": [node.id for node in made.nodes],
+        "quorum": plan.quorum.quorum_size(len(plan.nodes)),
+    }
+    emit(settings.output, data, fields_table({**data, "nodes": ", ".join(node.id for node in made.nodes)}.items()))
+    note(f"start it with: govraft cluster up {shlex.quote(str(out))}")

@@ -43,7 +43,7 @@ def run(config_path: Path) -> None:
     Exit codes: 0 stopped on request, 2 the configuration cannot be used, 3 storage or network failed.
     """
     # Imported here: checking a configuration needs neither the engine nor the policy library.
-    from govraft import daemon  # noqa: PLC0415
+    from govraft import daemon
 
     try:
         code = daemon.run(config_path)

@@ -40,7 +40,7 @@ def emit(form: str, data: Any, table: Table | str) -> None:
     if form == "json":
         write_data(json.dumps(data, indent=2) + "\n")
     elif form == "yaml":
-        import yaml  # type: ignore[import-untyped]  # noqa: PLC0415 - only those who want YAML pay for it
+        import yaml  # type: ignore[import-untyped]
 
         write_data(yaml.safe_dump(data, sort_keys=False, width=120))
     elif isinstance(table, str):
@@ -79,9 +79,9 @@ def time_text(milliseconds: int) -> str:
 
 
 def _print_table(table: Table) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only those who want a table pay for it
-    from rich.table import Table as RichTable  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
     is_terminal = sys.stdout.isatty()
     # A line that goes into a pipe is one record: never folded.
@@ -105,10 +105,10 @@ def progress(label: str, total: int) -> Iterator[Any]:
         A function that is told how many more are done.
     """
     if total < 2 or not sys.stderr.isatty():
-        yield lambda count=1: None
+        yield lambda _count=1: None
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)

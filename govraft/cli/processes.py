@@ -7,26 +7,30 @@ belong to somebody else; signals go through a pidfd that was compared with the r
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 
 from govraft.errors import AvailabilityError, ConfigError
 
-__all__ = ["Process", "find_process", "python_command", "start_process"]
+__all__ = ["Process", "find_process", "python_command", "start_process", "wait_until"]
 
 _RECORD_BYTES_MAX = 4096
+_PID_MAX = 1 << 22
+_NO_PROCESS = {errno.ESRCH, errno.EINVAL, errno.ENOENT}
+"""What the kernel says of a pid that nobody has, or that is a thread's by now."""
 
 
 class _Record(msgspec.Struct, frozen=True):
-    pid: int
+    pid: Annotated[int, msgspec.Meta(ge=1, le=_PID_MAX)]
     started: int
     boot: str
 
@@ -84,7 +88,7 @@ def python_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def start_process(command: Sequence[str], *, log: Path, record: Path, environment: Mapping[str, str]) -> Process:
+def start_process(command: list[str], *, log: Path, record: Path, environment: Mapping[str, str]) -> Process:
     """Start `command` in a session of its own, its output appended to `log`.
 
     Raises:
@@ -119,6 +123,7 @@ def find_process(record: Path) -> Process | None:
 
     Raises:
         ConfigError: The record is there and cannot be read.
+        AvailabilityError: Nobody knows whether it runs.
     """
     try:
         with record.open("rb") as stream:
@@ -129,8 +134,10 @@ def find_process(record: Path) -> Process | None:
         raise ConfigError(f"cannot be used: {error}; remove it if nothing runs", file=str(record)) from error
     try:
         descriptor = os.pidfd_open(found.pid)
-    except (ProcessLookupError, OSError):
-        return None
+    except OSError as error:
+        if error.errno in _NO_PROCESS:
+            return None
+        raise AvailabilityError(f"process {found.pid} cannot be looked at: {error.strerror}") from error
     # SAFETY: compared after the pidfd is held, so that a pid that was given to another process in between is never
     # signalled (test_processes.py::test_a_reused_pid_is_left_alone).
     if found.boot != _boot() or _started(found.pid) != found.started:

@@ -116,6 +116,8 @@ class Convergence:
         )
         self.isolation = isolation
         self.diagnosis = Diagnosis()
+        self.moving_until = BoottimeNs(0)
+        """When the lease would have ended that the last ack of a higher seq gave up: until then its successor is due."""
         self.certified_seq = 0
         self.certified_note = b""
         self.certified_ahead: tuple[VerifiedLease, bytes] | None = None
@@ -190,7 +192,10 @@ class Convergence:
             self.holder.remember_nonce(nonce, view.boottime, view.wall)
             # SAFETY: serving below the acked seq ends before the ack can leave
             # (test_convergence.py::test_a_node_stops_serving_before_its_ack_leaves).
+            given_up = self.holder.lease
             self.holder.stop_below(answer.seq)
+            if given_up is not None and self.holder.lease is None:
+                self.moving_until = given_up.end
             if answer.record is not None:
                 effects.batch.set_cosigner(CosignerRecord(answer.record.seq, answer.record.root))
             effects.sends.append(Send(probe.leader, CONVERGENCE_CHANNEL, answer.ack.encode()))

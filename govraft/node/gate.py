@@ -126,6 +126,8 @@ class Gate:
         diagnosis = convergence.diagnosis
         if diagnosis.reason is not None:
             return Standing(None, diagnosis.reason, diagnosis.message)
+        if convergence.lease is None and now < convergence.moving_until:
+            return Standing(None, Reason.SYNCHRONIZING, "the last lease was given up for a newer state, not yet certified")
         electorate = self._machine.electorate
         reached = self._reachable()
         if reached < electorate.quorum_count:
@@ -167,9 +169,9 @@ class Gate:
         policies, errors = list(decision.policies), list(decision.errors)
         if decision.effect == "invalid":
             return self._deny(Reason.REQUEST_INVALID, "; ".join(errors)[:512], lease, policies, errors)
-        if decision.effect == "deny" and not errors:
+        if decision.effect == "deny":
             message = "a policy forbids it" if policies else "no policy permits it"
-            return self._deny(Reason.POLICY_DENIED, message, lease, policies)
+            return self._deny(Reason.POLICY_DENIED, message, lease, policies, errors)
         if decision.effect != "allow" or errors:
             return self._deny(Reason.POLICY_ERROR, "; ".join(errors)[:512], lease, policies, errors)
         # SAFETY: evaluation takes time, in which the lease may end
@@ -225,7 +227,8 @@ class Gate:
         digest = "" if active is None else active.digest
         if digest != self._compiled[0] and active is not None:
             try:
-                self._compiled = (digest, CompiledPolicies.compile(active.schema, active.policies), "")
+                compiled = CompiledPolicies.compile(active.schema, active.policies, previous=self._compiled[1])
+                self._compiled = (digest, compiled, "")
             except PolicyCompileError as error:
                 self._compiled = (digest, None, f"active policies do not compile: {error}")
         return self._compiled[1], self._compiled[2]

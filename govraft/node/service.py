@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import govraft
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.crypto.keys import key_id
+from govraft.core.machine.policies import policy_id
 from govraft.core.model import limits
 from govraft.core.model.commands import EntityPut, PolicyPublish, command_name, decode_command
 from govraft.core.model.ids import parse_uid
@@ -19,6 +19,7 @@ from govraft.core.model.verdict import Verdict
 from govraft.errors import DecodeError, InputError, LimitExceededError, RejectedError
 from govraft.node.runtime import NodeRuntime
 from govraft.ports.clock import Clock
+from govraft.version import VERSION
 
 __all__ = ["Examine", "NodeService", "ReadLeaves"]
 
@@ -101,7 +102,7 @@ class NodeService:
         versions = self._core.machine.policy_versions
         base = self._core.machine.policy_bundle(versions[-1].version) if versions else None
         schema = command.schema if command.schema is not None else (base.schema if base is not None else "")
-        policies = {f"added{place}": text for place, text in enumerate(command.policies)}
+        policies = {policy_id(text).hex(): text for text in command.policies}
         if command.schema is not None and base is not None:
             removed = set(command.removed)
             policies |= {name: text for name, text in base.policies.items() if name not in removed}
@@ -151,7 +152,7 @@ class NodeService:
         standing, message = self._standing()
         return {
             "node": self._node_id,
-            "version": govraft.__version__,
+            "version": VERSION,
             "cluster": machine.cluster_id,
             "name": machine.genesis.name,
             "term": sequencer.term,

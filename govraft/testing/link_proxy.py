@@ -202,7 +202,7 @@ async def serve(targets: dict[str, str], control: Path) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    control.unlink(missing_ok=True)
+    _remove(control)
     before = os.umask(0o177)
     try:
         server = await asyncio.start_unix_server(_controller(links), control, limit=_LINE_BYTES)
@@ -212,7 +212,11 @@ async def serve(targets: dict[str, str], control: Path) -> None:
         await stopped.wait()
     for link in links.values():
         await link.stop()
-    control.unlink(missing_ok=True)
+    _remove(control)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _controller(links: dict[str, Link]) -> Any:

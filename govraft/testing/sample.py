@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -49,7 +50,7 @@ class SampleCluster:
     Nodes are named n1, n2, …; operators olga and oscar, policy authorities pat and paula, roots rita and ruth.
     """
 
-    def __init__(  # noqa: PLR0913 - each has a default
+    def __init__(
         self,
         *,
         voters: int = 3,
@@ -63,9 +64,11 @@ class SampleCluster:
         """Derive a cluster.
 
         Args:
-            voters, observers: How many nodes of each kind; voters come first.
+            voters: How many nodes vote; they come first.
+            observers: How many do not.
             quorum: Quorum rule.
-            operators_needed, policies_needed: Thresholds, 1 or 2.
+            operators_needed: Threshold of the operators, 1 or 2.
+            policies_needed: Threshold of the policy authorities, 1 or 2.
             name: Name of the cluster; another name gives another cluster id, but the same keys.
             lease_ms: Lease length.
         """
@@ -102,7 +105,7 @@ class SampleCluster:
         )
         self.genesis = Genesis.decode(draft.encode())
 
-    def header(self, command_id: str | None = None, not_after: int = CREATED + 3_600_000) -> dict[str, object]:
+    def header(self, command_id: str | None = None, not_after: int = CREATED + 3_600_000) -> dict[str, Any]:
         """Header fields for a command of this cluster, with an id not used before."""
         self._commands += 1
         name = f"c{self._commands}" if command_id is None else command_id

@@ -74,14 +74,14 @@ def unpack_json(data: bytes, *, max_bytes: int) -> Any:
 
 
 def _encode(value: object, encode: Callable[[object], bytes], *, bytes_allowed: bool) -> bytes:
-    _check(value, CANONICAL_DEPTH, bytes_allowed)
+    _check(value, CANONICAL_DEPTH, bytes_allowed=bytes_allowed)
     try:
         return encode(value)
     except UnicodeEncodeError as error:
         raise InputError("text with a lone surrogate has no utf-8 encoding, remove it") from error
 
 
-def _check(value: object, depth: int, bytes_allowed: bool) -> None:
+def _check(value: object, depth: int, *, bytes_allowed: bool) -> None:
     # Exact types: a subclass may encode as something else than it compares as.
     kind = type(value)
     if isinstance(value, (dict, list, tuple)) and kind in _CONTAINERS:
@@ -90,7 +90,7 @@ def _check(value: object, depth: int, bytes_allowed: bool) -> None:
             raise LimitExceededError(f"nested deeper than {CANONICAL_DEPTH} levels")
         for item in _values(value) if isinstance(value, dict) else value:
             if type(item) is not str:
-                _check(item, depth - 1, bytes_allowed)
+                _check(item, depth - 1, bytes_allowed=bytes_allowed)
     elif isinstance(value, int) and kind is int:
         if not _INT_MIN <= value <= _INT_MAX:
             raise InputError("integer does not fit into 64 bits")

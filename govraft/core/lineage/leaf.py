@@ -59,6 +59,7 @@ class Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             DecodeError: Not a leaf.
         """
         try:
-            return msgspec.convert(unpack(data, max_bytes=LEAF_BYTES_MAX), cls)
+            # Without `builtin_types` text would pass for bytes in base64: a second spelling of the same leaf.
+            return msgspec.convert(unpack(data, max_bytes=LEAF_BYTES_MAX), cls, builtin_types=(bytes,))
         except msgspec.ValidationError as error:
             raise DecodeError(f"not a leaf: {error}") from error

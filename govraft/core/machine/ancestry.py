@@ -27,10 +27,6 @@ def check_ancestry(view: EntitiesView, changed: Mapping[str, tuple[str, ...]]) -
         view: The entities before the change.
         changed: New parents by uid.
     """
-    gained: dict[str, list[str]] = {}
-    for uid, parents in changed.items():
-        for parent in parents:
-            gained.setdefault(parent, []).append(uid)
 
     def parents_of(uid: str) -> Iterable[str]:
         if uid in changed:
@@ -39,8 +35,8 @@ def check_ancestry(view: EntitiesView, changed: Mapping[str, tuple[str, ...]]) -
         return () if entity is None else entity.parents
 
     def children_of(uid: str) -> Iterable[str]:
-        kept = (child for child in view.children.get(uid, ()) if child not in changed)
-        return (*kept, *gained.get(uid, ()))
+        # Changed children are measured for themselves: the lowest changed entity of a chain sees all of it.
+        return (child for child in view.children.get(uid, ()) if child not in changed)
 
     above: dict[str, int] = {}
     below: dict[str, int] = {}

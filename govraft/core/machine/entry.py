@@ -48,7 +48,8 @@ def decode_entry(data: bytes) -> Entry:
         DecodeError, LimitExceededError: Not an entry, or over `ENTRY_BYTES`.
     """
     try:
-        fields = msgspec.convert(unpack(data, max_bytes=ENTRY_BYTES), _EntryFields)
+        # Without `builtin_types` text would pass for bytes in base64: a second spelling of the same entry.
+        fields = msgspec.convert(unpack(data, max_bytes=ENTRY_BYTES), _EntryFields, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise DecodeError(f"not an entry: {error}") from error
     if fields.v != _VERSION:

@@ -94,6 +94,7 @@ class Machine:
         self.time = WallMs(genesis.created)
         self._state = State(genesis)
         self._leaves: deque[tuple[Leaf, bytes]] = deque(maxlen=limits.LEAVES_KEPT)
+        self._root = b""
         self._consistent = True
         self.genesis_leaf = self._append_leaf(digest("genesis", genesis.encode()), Applied())
 
@@ -202,6 +203,7 @@ class Machine:
         encoded = leaf.encode()
         self._leaves.append((leaf, encoded))
         self.lineage.append(encoded)
+        self._root = b""
         return encoded
 
     # -- reading
@@ -218,8 +220,10 @@ class Machine:
 
     @property
     def root(self) -> bytes:
-        """Root of the lineage at `seq`."""
-        return self.lineage.root()
+        """Root of the lineage at `seq`. Asked for with every check, so it is put together once a seq."""
+        if not self._root:
+            self._root = self.lineage.root()
+        return self._root
 
     @property
     def state_root(self) -> bytes:

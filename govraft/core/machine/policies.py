@@ -73,7 +73,7 @@ def publish_policies(state: State, command: PolicyPublish, context: Context) -> 
         context.authors,
     )
     changes = Changes()
-    _drop_oldest(view, version, changes)
+    _drop_oldest(view, changes)
     changes.put("policies", version_key(version.version), version)
     if command.schema is not None:
         changes.put("policies", SCHEMA_PREFIX + schema_digest.hex(), command.schema)
@@ -148,16 +148,16 @@ def _next_ids(command: PolicyPublish, base: PolicyVersion | None) -> tuple[bytes
     return tuple(sorted(ids))
 
 
-def _drop_oldest(view: PoliciesView, new: PolicyVersion, changes: Changes) -> None:
+def _drop_oldest(view: PoliciesView, changes: Changes) -> None:
     """Make room among the kept versions, and forget the texts that no version uses any more."""
     if len(view.versions) < limits.POLICY_VERSIONS_KEPT:
         return
     active = 0 if view.active is None else view.active.version
     oldest = view.versions[min(version for version in view.versions if version != active)]
     changes.remove("policies", version_key(oldest.version))
-    kept = set(new.policy_ids)
+    # Whatever the new version adds is put after this, so what it shares with the oldest alone is not lost.
     for unused in oldest.policy_ids:
-        if view.policy_uses[unused] == 1 and unused not in kept:
+        if view.policy_uses[unused] == 1:
             changes.remove("policies", POLICY_PREFIX + unused.hex())
-    if view.schema_uses[oldest.schema_digest] == 1 and oldest.schema_digest != new.schema_digest:
+    if view.schema_uses[oldest.schema_digest] == 1:
         changes.remove("policies", SCHEMA_PREFIX + oldest.schema_digest.hex())

@@ -72,6 +72,7 @@ def parse_uid(text: str) -> EntityUid:
     if match is None or not is_entity_type(match[1]):
         raise DecodeError(f'`{text}` is not an entity uid, write `Type::"id"`')
     identifier = _ESCAPE.sub(_read_escape, match[2]) if "\\" in match[2] else match[2]
+    # Surrogates come from escapes or as they are; neither has an encoding.
     if any("\ud800" <= char <= "\udfff" for char in identifier):
         raise DecodeError("entity uid holds a lone surrogate, remove it")
     uid = EntityUid(match[1], identifier)
@@ -100,7 +101,7 @@ def _read_escape(match: re.Match[str]) -> str:
     if simple is not None:
         return _SIMPLE[simple]
     code = int((byte or (scalar or "").replace("_", "") or "110000"), 16)
-    if other is not None or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
+    if other is not None or code > 0x10FFFF:
         raise DecodeError(f"`{match[0]}` is not an escape, use one of \\n \\r \\t \\0 \\' \\\" \\\\ \\x41 \\u{{1f600}}")
     return chr(code)
 

@@ -93,4 +93,4 @@ require(ENTITY_DEPTH + 8 < CANONICAL_DEPTH, "an entity's attributes must fit int
 require(ENTITY_BYTES < ENVELOPE_BYTES, "an entity must fit into an envelope")
 require(COMMANDS_PRUNED_PER_ENTRY > 1, "command ids must be forgotten faster than they come")
 require(LEASE_MS <= ALLOW_VALIDITY_MS, "an allow of the longest lease must be acceptable to a client")
-require(POLICY_VERSIONS_KEPT > 1, "the active version and a published one must both be kept")
+require(POLICY_VERSIONS_KEPT > 2, "the active version and the latest one must both be kept when one is dropped")

@@ -58,7 +58,8 @@ class Buckets:
         """Ids of the policies whose head may match; a superset of those whose head does.
 
         Args:
-            principal, resource: `keys_of` the two entities.
+            principal: `keys_of` who asks.
+            resource: `keys_of` what is asked about.
             action: One that the schema declares. An unknown one matches only what is not filed under an action.
         """
         actions = self._actions.get(action) or keys_of(action, ())

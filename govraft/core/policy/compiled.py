@@ -74,13 +74,18 @@ _SliceKey = tuple[str, str, str, tuple[UidPair, ...]]
 
 
 class CompiledPolicies:
-    """A schema and policies, compiled. Bound to one thread; holds bounded caches and no other state."""
+    """A schema and policies, compiled. Bound to one thread; holds bounded caches and no other state.
+
+    Attributes:
+        schema_text, schema: As given, and parsed.
+        policies: Each policy's text, tree, head and reach, by its id.
+    """
 
     def __init__(self, schema_text: str, schema: engine.Schema, policies: Mapping[str, _Policy]) -> None:
         """Use `compile`."""
-        self._schema_text = schema_text
-        self._schema = schema
-        self._policies = dict(policies)
+        self.schema_text = schema_text
+        self.schema = schema
+        self.policies = dict(policies)
         self._attributes = frozenset().union(*(policy.reach.attributes for policy in policies.values()))
         scopes = {policy_id: policy.scope for policy_id, policy in policies.items()}
         self._buckets = Buckets(scopes, engine.action_parents(schema))
@@ -109,9 +114,9 @@ class CompiledPolicies:
             raise PolicyCompileError(f"{len(policies)} policies are more than {limits.POLICIES}", code="limit_exceeded")
         try:
             hazards.scan_schema(schema)
-            same_schema = previous is not None and previous._schema_text == schema
-            handle = previous._schema if previous is not None and same_schema else engine.parse_schema(schema)
-            known = previous._policies if previous is not None else {}
+            known = previous.policies if previous is not None else {}
+            same_schema = previous is not None and previous.schema_text == schema
+            handle = previous.schema if previous is not None and same_schema else engine.parse_schema(schema)
             compiled = {
                 policy_id: known[policy_id]
                 if policy_id in known and known[policy_id].text == text
@@ -129,7 +134,7 @@ class CompiledPolicies:
 
     def __len__(self) -> int:
         """How many policies."""
-        return len(self._policies)
+        return len(self.policies)
 
     def evaluate(self, request: Request, entities: Mapping[str, Entity]) -> Decision:
         """Decide one request. Never raises for anything that a request or an entity may hold.
@@ -144,7 +149,7 @@ class CompiledPolicies:
             prepared = self._prepare(request, entities)
             question.update(prepared.question)
             policies = self._policy_set(prepared.candidates)
-            answer = engine.ask(question, policies, prepared.entities, self._schema)
+            answer = engine.ask(question, policies, prepared.entities, self.schema)
         except _InvalidRequestError as error:
             return Decision("invalid", errors=(str(error),))
         except InputError as error:
@@ -171,14 +176,14 @@ class CompiledPolicies:
             action,
             keys_of(resource, slicing.ancestors_of(resource, entities)),
         )
-        literals = (self._policies[policy_id].reach.literals for policy_id in candidates)
+        literals = (self.policies[policy_id].reach.literals for policy_id in candidates)
         starts = {principal, resource}.union(linked, *literals)
         part = slicing.slice_entities(starts, self._attributes, entities)
         uids = zip(_PARTS, (principal, action, resource), strict=True)
         return _Prepared(
             question={name: {"type": uid[0], "id": uid[1]} for name, uid in uids},
             candidates=candidates,
-            entities=engine.parse_entities(part.document, self._schema),
+            entities=engine.parse_entities(part.document, self.schema),
             consulted=part.consulted,
         )
 
@@ -186,7 +191,7 @@ class CompiledPolicies:
         found = self._policy_sets.get(candidates)
         if found is None:
             found = engine.parse_policies(
-                {policy_id: self._policies[policy_id].tree for policy_id in sorted(candidates)}
+                {policy_id: self.policies[policy_id].tree for policy_id in sorted(candidates)}
             )
             self._policy_sets.put(candidates, found, weight=len(candidates) + 1)
         return found

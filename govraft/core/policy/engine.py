@@ -139,7 +139,9 @@ def ask(request: dict[str, Any], policies: PolicySet, entities: EntitySet, schem
 
     Args:
         request: `principal`, `action`, `resource` as `{"type", "id"}`, `context` as JSON text.
-        policies, entities, schema: Parsed handles; the schema types the request.
+        policies: Parsed, by id.
+        entities: Parsed, all that the policies can look into.
+        schema: Parsed; it types the request.
 
     Raises:
         EngineError: The engine failed. No decision was made.

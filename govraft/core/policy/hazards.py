@@ -30,7 +30,7 @@ __all__ = ["HazardError", "scan_policy", "scan_schema", "scan_value"]
 _INT64_MIN = -(2**63)
 _INT64_MAX = 2**63 - 1
 
-# Possessive quantifiers keep every match linear: no part of a token is ever tried twice.
+# Possessive quantifiers keep every match linear: no part of a lexeme is ever tried twice.
 _TOKEN = re.compile(
     r"""
       (?P<skip>   \s++ | //[^\n\r]*+ )
@@ -97,23 +97,23 @@ def _longest_path(text: str) -> int:
     depth = 0  # Open brackets plus the ifs open in them.
     ended = False
     for match in _TOKEN.finditer(text):
-        kind, token = match.lastgroup, match.group()
+        kind, lexeme = match.lastgroup, match.group()
         if kind == "skip":
             continue
         if ended:
             raise HazardError("a policy text must end with its first `;`: split it there", code="policy_malformed")
-        ended = token == ";"
+        ended = lexeme == ";"
         if kind == "open":
-            levels.append(_Level(token))
+            levels.append(_Level(lexeme))
             depth += 1
         elif kind == "close":
             depth -= 1 + levels[-1].ifs
-            _close(levels, token)
-        elif token == ",":
+            _close(levels, lexeme)
+        elif lexeme == ",":
             depth -= levels[-1].ifs
             levels[-1].end_segment()
         elif kind in {"word", "symbol"}:
-            depth += _count_operator(levels[-1], token)
+            depth += _count_operator(levels[-1], lexeme)
         # SAFETY: test_policy_hazards.py::test_depth_boundary fails without this bound.
         if depth > limits.POLICY_BRACKET_DEPTH:
             message = f"policy nests deeper than {limits.POLICY_BRACKET_DEPTH} levels: split it"
@@ -121,17 +121,17 @@ def _longest_path(text: str) -> int:
     return _end_policy(levels, ended=ended)
 
 
-def _count_operator(level: _Level, token: str) -> int:
+def _count_operator(level: _Level, lexeme: str) -> int:
     """Account for one word or symbol outside strings; gives by how much it deepens the nesting."""
-    if token == '"':
+    if lexeme == '"':
         raise HazardError('policy has a string without end: close it with `"`', code="policy_malformed")
-    if token == "?":
+    if lexeme == "?":
         raise HazardError(
             "policy is a template: replace `?principal` and `?resource` by entities", code="policy_template"
         )
-    if token in _OPERATOR_WORDS or token in _OPERATOR_SYMBOLS:
+    if lexeme in _OPERATOR_WORDS or lexeme in _OPERATOR_SYMBOLS:
         level.operators += 1
-    if token != "if":
+    if lexeme != "if":
         return 0
     level.ifs += 1  # `if` reaches to the end of its segment, so a second one lies inside the first.
     return 1

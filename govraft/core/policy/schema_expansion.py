@@ -70,35 +70,35 @@ def measure_schema(text: str) -> SchemaMeasure:
 
 
 def _tokenize(text: str) -> list[_Token]:
-    tokens = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]
-    return [token for token in tokens if token[0] != "skip"] + [("end", ""), ("end", "")]
+    lexemes = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]
+    return [lexeme for lexeme in lexemes if lexeme[0] != "skip"] + [("end", ""), ("end", "")]
 
 
-def _read_statements(tokens: list[_Token]) -> tuple[_Statement, dict[str, _Statement]]:
+def _read_statements(lexemes: list[_Token]) -> tuple[_Statement, dict[str, _Statement]]:
     rest = _Statement()
     types: dict[str, _Statement] = {}
     current, base = rest, 0
     brackets: list[str] = []
     previous = name = ""
-    for (kind, token), (_, following), (_, second) in zip(tokens, tokens[1:], tokens[2:], strict=False):
+    for (kind, lexeme), (_, following), (_, second) in zip(lexemes, lexemes[1:], lexemes[2:], strict=False):
         if kind == "open":
-            brackets.append(token)
+            brackets.append(lexeme)
             current.depth = max(current.depth, len(brackets) - base)
         elif kind == "close":
-            if not brackets or brackets.pop() != _PAIRS[token]:
-                raise ValueError(f"unmatched `{token}`")
-        elif token == '"':
+            if not brackets or brackets.pop() != _PAIRS[lexeme]:
+                raise ValueError(f"unmatched `{lexeme}`")
+        elif lexeme == '"':
             raise ValueError("a string has no end")
-        elif token == ";":
+        elif lexeme == ";":
             current, base = rest, 0
-        elif token == "type" and second == "=" and previous != "@":
+        elif lexeme == "type" and second == "=" and previous != "@":
             # Two types of one name in two namespaces are measured as one: together they cost at least as much.
             name = following
             current, base = types.setdefault(name, _Statement()), len(brackets)
-        elif kind == "word" and not (previous == "type" and token == name) and following not in _AFTER_NAMES:
-            current.add_word(token, len(brackets) - base)
+        elif kind == "word" and not (previous == "type" and lexeme == name) and following not in _AFTER_NAMES:
+            current.add_word(lexeme, len(brackets) - base)
         current.nodes += kind != "symbol"
-        previous = token
+        previous = lexeme
     if brackets:
         raise ValueError(f"unmatched `{brackets[-1]}`")
     return rest, types

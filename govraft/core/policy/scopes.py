@@ -99,7 +99,7 @@ def read_reach(tree: Mapping[str, Any]) -> Reach:
     return Reach(frozenset(literals), frozenset(attributes))
 
 
-def _looked_into(operator: str, operand: Any) -> Iterable[object]:  # noqa: ANN401 - a node of any shape
+def _looked_into(operator: str, operand: Any) -> Iterable[object]:
     """The parts of one node that may hold an entity that is looked into."""
     if operator == "Record":
         return list(operand.values())  # Its keys are names chosen by the author, not operators.

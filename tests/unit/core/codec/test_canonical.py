@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ INTS = st.integers(-(2**63), 2**64 - 1)
 
 
 def values(*, with_bytes: bool) -> st.SearchStrategy[object]:
-    scalars = st.none() | st.booleans() | INTS | TEXT
+    scalars: st.SearchStrategy[object] = st.none() | st.booleans() | INTS | TEXT
     if with_bytes:
         scalars |= st.binary(max_size=300)
     return st.recursive(
@@ -88,7 +88,18 @@ def test_garbage_is_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b'{"b":1,"a":1}', b'{"a":1,"a":1}', b'{"a":1,"a":2}', b"[1, 2]", b"1.0", b"1e3", b"-0", b'"\\u0041"', b'"\\/"', b"1 "],
+    [
+        b'{"b":1,"a":1}',
+        b'{"a":1,"a":1}',
+        b'{"a":1,"a":2}',
+        b"[1, 2]",
+        b"1.0",
+        b"1e3",
+        b"-0",
+        b'"\\u0041"',
+        b'"\\/"',
+        b"1 ",
+    ],
 )
 def test_second_spellings_of_json_are_refused(data: bytes) -> None:
     with pytest.raises(DecodeError) as caught:
@@ -96,13 +107,17 @@ def test_second_spellings_of_json_are_refused(data: bytes) -> None:
     assert caught.value.code == NOT_CANONICAL
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"NaN", b'"\xff"', b'"\\ud800"', b"01", b"\xef\xbb\xbf1", b"1" * 99, b"[1]]"])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"NaN", b'"\xff"', b'"\\ud800"', b"01", b"\xef\xbb\xbf1", b"1" * 99, b"[1]]"]
+)
 def test_garbage_json_is_refused(data: bytes) -> None:
     with pytest.raises(DecodeError):
         unpack_json(data, max_bytes=100)
 
 
-@pytest.mark.parametrize("value", [1.5, 2**64, -(2**63) - 1, {1: 2}, {b"a": 1}, object(), {1, 2}, "\ud800", {"\ud800": 1}])
+@pytest.mark.parametrize(
+    "value", [1.5, 2**64, -(2**63) - 1, {1: 2}, {b"a": 1}, object(), {1, 2}, "\ud800", {"\ud800": 1}]
+)
 def test_values_outside_the_model_are_refused(value: object) -> None:
     for encode in (pack, pack_json):
         with pytest.raises(InputError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from securesystemslib.dsse import Envelope as OtherEnvelope
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
 from govraft.core.codec.envelope import Envelope, EnvelopeSignature, decode_envelope, encode_envelope, pae, seal
 from govraft.core.crypto.keys import key_id

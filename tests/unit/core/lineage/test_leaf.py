@@ -31,6 +31,7 @@ def test_round_trip() -> None:
         {"sections": {"policies": b"short"}},
         {"sections": []},
         {"state_root": "text"},
+        {"state_root": "A" * 43 + "="},
         {"more": 1},
     ],
 )

@@ -24,7 +24,10 @@ def build() -> tuple[MerkleTree, list[bytes]]:
 def altered(proof: list[bytes]) -> list[list[bytes]]:
     """Proofs near this one: cut, extended, bits flipped, nodes swapped."""
     near = [proof[:-1], proof[1:], [*proof, bytes(32)], [bytes(32), *proof]]
-    near += [[*proof[:place], bytes([proof[place][0] ^ 1]) + proof[place][1:], *proof[place + 1 :]] for place in range(len(proof))]
+    near += [
+        [*proof[:place], bytes([proof[place][0] ^ 1]) + proof[place][1:], *proof[place + 1 :]]
+        for place in range(len(proof))
+    ]
     near += [proof[::-1], [*proof, *proof[-1:]]]
     return [other for other in near if other != proof]
 
@@ -72,6 +75,15 @@ def test_mutated_consistency_is_refused() -> None:
         for arguments in wrong:
             with pytest.raises(LineageError):
                 verify_consistency(*arguments)
+
+
+def test_a_path_too_short_for_the_claimed_size_is_refused() -> None:
+    """A root does not commit to a size, the checkpoint does; still a path must have the length that the size asks for."""
+    tree, leaves = build()
+    with pytest.raises(LineageError):
+        verify_consistency(1, tree.root(1), 3, tree.root(2), tree.consistency_proof(1, 2))
+    with pytest.raises(LineageError):
+        verify_inclusion(leaves[0], 0, 3, tree.inclusion_proof(0, 2), tree.root(2))
 
 
 def test_forks_are_not_consistent() -> None:

@@ -40,7 +40,7 @@ def test_malformed_entries_are_refused(value: object) -> None:
 
 
 def test_size_is_limited() -> None:
-    room = ENTRY_BYTES - len(encode_entry(WallMs(1), bytes(60_000))) + 60_000
+    room = ENTRY_BYTES - len(encode_entry(WallMs(1), bytes(66_000))) + 66_000
     decode_entry(encode_entry(WallMs(1), bytes(room)))
     with pytest.raises(InputError):
         decode_entry(encode_entry(WallMs(1), bytes(room + 1)))

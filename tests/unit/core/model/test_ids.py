@@ -24,7 +24,7 @@ from govraft.errors import DecodeError
         (r'A::"\n\r\t\0\'"', "A", "\n\r\t\0'"),
         (r'A::"\x41\u{1F600}\u{00_e9}"', "A", "A\U0001f600é"),
         ('A::"line\nbreak"', "A", "line\nbreak"),
-        ('A::"B::\'c\'"', "A", "B::'c'"),
+        ("A::\"B::'c'\"", "A", "B::'c'"),
     ],
 )
 def test_spellings(text: str, type_name: str, identifier: str) -> None:

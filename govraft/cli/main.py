@@ -1,0 +1,119 @@
+"""`govraft`: the command line. Finds commands when they are named, and turns every failure into a line and a code."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+import govraft
+from govraft.cli.exit_codes import DONE, INTERRUPTED, MISUSED, PIPE_CLOSED, UNAVAILABLE, exit_code_of_error
+from govraft.cli.output import note
+from govraft.cli.settings import Settings, common_options, signing_options
+from govraft.errors import GovraftError, InvariantViolation
+
+__all__ = ["COMMANDS", "cli", "main", "run"]
+
+COMMANDS = {
+    "authority": "govraft.cli.inventory:authority",
+    "check": "govraft.cli.check:check",
+    "cluster": "govraft.cli.cluster:cluster",
+    "completion": "govraft.cli.shell:completion",
+    "endpoint": "govraft.cli.status:endpoint",
+    "entity": "govraft.cli.entity:entity",
+    "init": "govraft.cli.init:init",
+    "lineage": "govraft.cli.lineage:lineage",
+    "member": "govraft.cli.inventory:member",
+    "policy": "govraft.cli.policy:policy",
+    "quarantine": "govraft.cli.enforcement:quarantine",
+    "release": "govraft.cli.enforcement:release",
+    "revoke": "govraft.cli.enforcement:revoke",
+    "status": "govraft.cli.status:status",
+    "submit": "govraft.cli.submit:submit",
+    "verify": "govraft.cli.verify:verify",
+    "version": "govraft.cli.shell:version",
+    "watch": "govraft.cli.status:watch",
+}
+"""Where each command is. Imported when it is named: a check does not wait for what only signing needs."""
+
+
+class _Commands(click.Group):
+    """Finds its commands in `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        found = getattr(importlib.import_module(module), name)
+        return found if isinstance(found, click.Command) else None
+
+
+@click.group(
+    cls=_Commands,
+    params=[*common_options(), *signing_options(hidden=True)],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(govraft.__version__, prog_name="govraft", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Ask a govraft cluster whether execution is allowed, and govern it with signed commands.
+
+    Exit codes: 0 allowed or done, 1 denied or rejected, 2 usage or bad input, 3 unavailable.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Returns:
+        The exit code. Whatever went wrong has been said on stderr, in one line.
+    """
+    settings = Settings()
+    try:
+        result = cli.main(args=list(arguments), prog_name="govraft", standalone_mode=False, obj=settings)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return MISUSED
+    except GovraftError as error:
+        _report(error, settings.output)
+        return exit_code_of_error(error)
+    except SystemExit:
+        # What click makes of a closed pipe, though told not to exit; its code would read as a denial.
+        return PIPE_CLOSED
+    except BrokenPipeError:
+        # Nobody reads any more; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except (Exception, InvariantViolation) as error:  # noqa: BLE001 - the last place that can keep a traceback away
+        note(f"govraft: a defect in govraft: {type(error).__name__}: {error}; what it did is unknown")
+        return UNAVAILABLE
+    return result if type(result) is int else DONE
+
+
+def _report(error: GovraftError, form: str) -> None:
+    if form == "json":
+        click.echo(json.dumps(error.diagnostics(), default=str), err=True)
+        return
+    doubt = "" if error.definite else "; whether it took effect is unknown"
+    note(f"govraft: {error} [{error.code}]{doubt}")
+
+
+def main() -> None:
+    """Entry point of the `govraft` program."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

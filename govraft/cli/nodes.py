@@ -1,0 +1,100 @@
+"""Which node to talk to, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from govraft.cli.settings import Settings
+from govraft.client.client import Client
+from govraft.core.model.genesis import Genesis
+from govraft.errors import ConfigError, DecodeError, GovraftError, require
+
+__all__ = ["choose_client", "field_of", "read", "read_genesis", "read_pages"]
+
+_PROBE_S = 2.0
+
+
+def choose_client(settings: Settings, *, able: bool = False) -> Client:
+    """A client of the first target that answers.
+
+    Args:
+        settings: Names the targets.
+        able: Prefer one that may allow right now: a node that is cut off answers, but brings no command through.
+
+    Raises:
+        GovraftError: None answers; the last one's error.
+    """
+    targets = settings.targets()
+    if len(targets) == 1:
+        return Client(targets[0].endpoint, timeout=settings.timeout_s)
+    reachable: Client | None = None
+    failure: GovraftError | None = None
+    for target in targets:
+        client = Client(target.endpoint, timeout=settings.timeout_s)
+        try:
+            with Client(target.endpoint, timeout=min(_PROBE_S, settings.timeout_s)) as probe:
+                status = probe.status()
+        except GovraftError as error:
+            failure = error
+            continue
+        if not able or status.get("standing") == "allow":
+            return client
+        reachable = reachable or client
+    if reachable is None:
+        require(failure is not None, "there is at least one target")
+        raise failure or GovraftError("no node answers")
+    return reachable
+
+
+def read(settings: Settings, what: str, **params: Any) -> Any:
+    """Read governance state from the first target that answers. Raises `GovraftError`."""
+    with choose_client(settings) as client:
+        return client.read(what, **params)
+
+
+def field_of(record: object, name: str, kind: type[Any]) -> Any:
+    """A field of what a node answered.
+
+    Raises:
+        GovraftError: It is missing or of another type: what answers is newer, older, or no node.
+    """
+    value = record.get(name) if isinstance(record, Mapping) else None
+    if not isinstance(value, kind):
+        raise GovraftError(
+            f"the node's answer has no usable `{name}`: are both of the same version?", code="answer_invalid"
+        )
+    return value
+
+
+def read_genesis(settings: Settings) -> Genesis:
+    """The genesis: of the cluster directory if one is given, else what the node says it is.
+
+    Raises:
+        ConfigError: The directory's file cannot be used.
+        GovraftError: No node answers, or not with a genesis.
+    """
+    index = settings.cluster_index()
+    if index is not None:
+        try:
+            return Genesis.decode(index.read_genesis())
+        except DecodeError as error:
+            raise ConfigError(str(error), file=str(index.genesis)) from error
+    data = read(settings, "genesis")
+    try:
+        return Genesis.decode(data if isinstance(data, bytes) else b"")
+    except DecodeError as error:
+        raise GovraftError(f"the node's answer is not a genesis: {error}", code="answer_invalid") from error
+
+
+def read_pages(client: Client, what: str, items: str, limit: int) -> Iterator[dict[str, Any]]:
+    """All records of a kind that a node pages by uid."""
+    after = ""
+    while True:
+        page = client.read(what, after=after, limit=limit)
+        yield from field_of(page, items, list)
+        following = page.get("next")
+        # A page that leads nowhere new would be asked for without end.
+        if not isinstance(following, str) or following <= after:
+            return
+        after = following

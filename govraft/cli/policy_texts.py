@@ -1,0 +1,75 @@
+"""Cedar files: read, split into single policies, named for people."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from govraft.cli.input_files import read_text
+from govraft.errors import InputError
+
+__all__ = ["policy_id", "policy_name", "read_policies", "split_policies"]
+
+POLICY_SUFFIX = ".cedar"
+
+# Strings and comments are skipped whole, so that a `;` inside one ends nothing.
+_TOKEN = re.compile(r'(?P<comment>//[^\n\r]*+)|(?P<string>"(?:[^"\\]|\\.)*+")|(?P<end>;)|(?P<space>\s++)|.', re.DOTALL)
+_NAME = re.compile(r'@id\s*\(\s*"((?:[^"\\]|\\.)*)"\s*\)')
+
+
+def policy_id(text: str) -> str:
+    """The id of a policy: SHA-256 of its text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def policy_name(text: str) -> str:
+    """What its `@id` annotation calls a policy; empty without one. For people only: ids are digests."""
+    match = _NAME.search(text)
+    return "" if match is None else match[1]
+
+
+def split_policies(text: str) -> list[str]:
+    """The single policies in a text, each with the comments above it.
+
+    What follows the last `;` belongs to no policy; if it is more than comments, it is an unfinished one and comes last.
+    """
+    policies: list[str] = []
+    start, is_empty = 0, True
+    for match in _TOKEN.finditer(text):
+        if match["end"]:
+            policies.append(text[start : match.end()].strip())
+            start, is_empty = match.end(), True
+        elif not match["comment"] and not match["space"]:
+            is_empty = False
+    if not is_empty:
+        policies.append(text[start:].strip())
+    return policies
+
+
+def read_policies(paths: Iterable[Path]) -> dict[str, str]:
+    """The policies in files, and in all `.cedar` files below directories.
+
+    Returns:
+        Text by policy id.
+
+    Raises:
+        InputError: A file cannot be read or holds none, or one policy appears twice.
+    """
+    found: dict[str, str] = {}
+    origin: dict[str, Path] = {}
+    for path in paths:
+        files = sorted(path.rglob(f"*{POLICY_SUFFIX}")) if path.is_dir() else [path]
+        if not files:
+            raise InputError(f"`{path}` holds no `{POLICY_SUFFIX}` files")
+        for file in files:
+            texts = split_policies(read_text(file))
+            if not texts:
+                raise InputError(f"`{file}` holds no policy")
+            for text in texts:
+                name = policy_id(text)
+                if name in found:
+                    raise InputError(f"one policy is in `{origin[name]}` and in `{file}`: leave one out")
+                found[name], origin[name] = text, file
+    return found

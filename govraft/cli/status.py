@@ -1,0 +1,158 @@
+"""`govraft status`, `endpoint status`, `endpoint health` and `watch`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import click
+
+from govraft.cli.exit_codes import DONE, UNAVAILABLE
+from govraft.cli.nodes import choose_client
+from govraft.cli.output import FORMATS, Table, digits, emit, plain, write_data
+from govraft.cli.settings import CliCommand, CliGroup, Settings, Target
+from govraft.client.client import Client
+from govraft.errors import GovraftError
+
+__all__ = ["endpoint", "status", "watch"]
+
+_ASKED_AT_ONCE = 16
+_PROBE_S = 3.0
+_COLUMNS = (
+    "ENDPOINT",
+    "ID",
+    "VERSION",
+    "DB SIZE",
+    "LEADER",
+    "OBSERVER",
+    "TERM",
+    "SEQ",
+    "CERTIFIED",
+    "LEASE",
+    "ERRORS",
+)
+
+
+@click.command(cls=CliCommand)
+@click.pass_obj
+def status(settings: Settings) -> int:
+    """Show how each node is, one row a node."""
+    return _show_status(settings)
+
+
+@click.group(cls=CliGroup)
+def endpoint() -> None:
+    """How the nodes are."""
+
+
+@endpoint.command("status")
+@click.pass_obj
+def endpoint_status(settings: Settings) -> int:
+    """Show how each node is, one row a node."""
+    return _show_status(settings)
+
+
+@endpoint.command("health")
+@click.pass_obj
+def endpoint_health(settings: Settings) -> int:
+    """Tell whether each node may allow right now; exit code 3 unless all may."""
+    found = _ask_all(settings)
+    rows = [
+        (item["endpoint"], "healthy" if item["healthy"] else "unhealthy", f"{item['took_ms']} ms", item["error"])
+        for item in found
+    ]
+    data = [{name: item[name] for name in ("endpoint", "healthy", "took_ms", "error")} for item in found]
+    emit(settings.output, data, Table(("ENDPOINT", "HEALTH", "TOOK", "ERROR"), rows))
+    return DONE if all(item["healthy"] for item in found) else UNAVAILABLE
+
+
+def _show_status(settings: Settings) -> int:
+    found = _ask_all(settings)
+    rows = [_row(item) for item in found]
+    emit(settings.output, found, Table(_COLUMNS, rows))
+    return DONE if all(item["status"] is not None for item in found) else UNAVAILABLE
+
+
+def _ask_all(settings: Settings) -> list[dict[str, Any]]:
+    targets = settings.targets()
+    timeout_s = min(_PROBE_S, settings.timeout_s)
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        return list(pool.map(lambda target: _ask(target, timeout_s), targets))
+
+
+def _ask(target: Target, timeout_s: float) -> dict[str, Any]:
+    """What a node says of itself; `status` is None and `error` says why if it does not."""
+    started = time.monotonic()
+    found: dict[str, Any] | None = None
+    try:
+        with Client(target.endpoint, timeout=timeout_s) as client:
+            found = client.status()
+        standing = str(found.get("standing", "unknown"))
+        error = "" if standing == "allow" else f"{standing}: {found.get('message', '')}".rstrip(": ")
+    except GovraftError as failure:
+        standing, error = "", f"{failure.code}: {failure}"
+    return {
+        "endpoint": target.name,
+        "healthy": standing == "allow",
+        "took_ms": round((time.monotonic() - started) * 1000, 1),
+        "error": error,
+        "status": found,
+    }
+
+
+def _row(item: Mapping[str, Any]) -> tuple[object, ...]:
+    found = item["status"]
+    if found is None:
+        return (item["endpoint"], *[""] * (len(_COLUMNS) - 2), item["error"])
+    return (
+        item["endpoint"],
+        found.get("node"),
+        found.get("version"),
+        _size(found.get("db_bytes")),
+        "true" if found.get("is_leader") else "false",
+        "true" if found.get("observer") else "false",
+        found.get("term"),
+        found.get("seq"),
+        found.get("certified_seq"),
+        f"{found['lease_ms']} ms" if found.get("lease_ms") else "none",
+        item["error"],
+    )
+
+
+def _size(count: object) -> str:
+    if not isinstance(count, int):
+        return ""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return ""
+
+
+@click.command(cls=CliCommand)
+@click.option("--events", type=click.IntRange(1), metavar="N", help="Stop after so many events.")
+@click.pass_obj
+def watch(settings: Settings, events: int | None) -> None:
+    """Print certificates and changes of a node's standing as they come, until interrupted."""
+    with choose_client(settings) as client:
+        for event in itertools.islice(client.watch(), events):
+            _print_event(event, settings.output)
+
+
+def _print_event(event: dict[str, Any], form: str) -> None:
+    if form == "json":
+        # One event a line, so that a reader need not wait for the end.
+        write_data(json.dumps(event, default=str) + "\n")
+    elif form in FORMATS[2:]:
+        write_data("---\n")
+        emit(form, json.loads(json.dumps(event, default=str)), "")
+    elif event.get("event") == "certified":
+        write_data(f"certified  seq {plain(event.get('seq'))}  root {plain(digits(event.get('root')))}\n")
+    else:
+        told = [str(event.get(name) or "") for name in ("node", "standing", "message")]
+        write_data(f"{plain(event.get('event'))}  {plain('  '.join(told).rstrip())}\n")

@@ -1,0 +1,123 @@
+"""Bring signed envelopes to a node, see them take effect, and keep the receipt."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from govraft.api.wire import Receipt
+from govraft.cli.nodes import choose_client, read_genesis
+from govraft.cli.output import Table, emit, fields_table, note, progress, write_data
+from govraft.cli.settings import Settings
+from govraft.cli.signing import Author
+from govraft.core.codec.envelope import decode_envelope
+from govraft.core.evidence.receipt import encode_receipt_file
+from govraft.core.model.commands import Command
+from govraft.core.model.genesis import Genesis
+from govraft.errors import AvailabilityError, GovraftError, InputError
+
+__all__ = ["Submitter", "emit_receipt", "receipt_fields"]
+
+_PAUSE_S = 0.1
+
+
+class Submitter:
+    """Signs and submits for one invocation of a command."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.genesis: Genesis = read_genesis(settings)
+        self.author = Author(settings, self.genesis)
+
+    def run(self, commands: Sequence[Command], label: str = "submitting") -> dict[str, Any] | None:
+        """Sign all, then submit one after the other: all are signed before the first one changes anything.
+
+        Returns:
+            The last one's receipt, as a receipt file has it; None after a dry run.
+
+        Raises:
+            GovraftError: One failed. Those before it stand.
+        """
+        return self.submit_all([self.author.sign(command) for command in commands], label)
+
+    def submit_all(self, envelopes: Sequence[bytes], label: str = "submitting") -> dict[str, Any] | None:
+        """As `run`, for envelopes that are signed already."""
+        if not envelopes:
+            raise InputError("there is nothing to submit")
+        if self.settings.dry_run:
+            self._print(envelopes)
+            return None
+        receipt: Receipt | None = None
+        with progress(label, len(envelopes)) as advance:
+            for envelope in envelopes:
+                is_last = envelope is envelopes[-1]
+                # Certificates only ever cover more: the last one's also proves those before it.
+                wait = self.settings.wait if is_last or self.settings.wait == "none" else "committed"
+                receipt = self._submit(envelope, wait)
+                advance()
+        if receipt is None:
+            raise InputError("there is nothing to submit")
+        kept = encode_receipt_file(receipt, cluster=self.genesis.cluster_id, envelope=envelopes[-1])
+        self._keep(kept)
+        return kept
+
+    def _submit(self, envelope: bytes, wait: str) -> Receipt:
+        """Submit until it is known what became of it: the same envelope takes effect once, however often it is sent."""
+        deadline = time.monotonic() + self.settings.timeout_s
+        while True:
+            left = max(0.05, deadline - time.monotonic())
+            try:
+                with choose_client(self.settings, able=True) as client:
+                    return client.submit(envelope, wait=wait, timeout=left)
+            except AvailabilityError as error:
+                has_elsewhere = len(self.settings.targets()) > 1
+                if time.monotonic() + _PAUSE_S >= deadline or (error.definite and not has_elsewhere):
+                    raise
+            time.sleep(_PAUSE_S)
+
+    def _print(self, envelopes: Sequence[bytes]) -> None:
+        for envelope in envelopes:
+            opened = decode_envelope(envelope)
+            signers = ", ".join(self.author.holder(part.key_id) for part in opened.signatures) or "nobody"
+            note(f"dry run: {opened.payload_type}, {len(envelope)} bytes, signed by {signers}; not submitted")
+            write_data(envelope.decode() + "\n")
+
+    def _keep(self, receipt: dict[str, Any]) -> None:
+        path = self.settings.receipt
+        if path is None:
+            return
+        try:
+            path.write_text(json.dumps(receipt, indent=2) + "\n")
+        except OSError as error:
+            message = f"the command was submitted, but its receipt cannot be kept in `{path}`: {error.strerror}"
+            raise GovraftError(message, code="receipt_not_kept", definite=False) from error
+
+
+def receipt_fields(receipt: dict[str, Any]) -> list[tuple[str, object]]:
+    """What people want to know of a receipt."""
+    effective = 0 < receipt["seq"] <= receipt["certified_seq"]
+    return [
+        ("outcome", receipt["outcome"]),
+        ("seq", receipt["seq"] or "unknown yet"),
+        ("certified seq", receipt["certified_seq"] or "none yet"),
+        ("effective", "yes" if effective else "not yet"),
+        ("command id", receipt["command_id"]),
+    ]
+
+
+def emit_receipt(
+    settings: Settings,
+    receipt: dict[str, Any] | None,
+    more: dict[str, Any] | None = None,
+    *,
+    render: Callable[[list[tuple[str, object]]], Table] = fields_table,
+) -> None:
+    """Print a receipt, and what the command itself has to say. Nothing after a dry run."""
+    if receipt is None:
+        return
+    extra = more or {}
+    data = {**extra, "receipt": receipt} if extra else receipt
+    shown = [(name.replace("_", " "), value) for name, value in extra.items()]
+    emit(settings.output, data, render([*shown, *receipt_fields(receipt)]))

@@ -1,0 +1,239 @@
+"""A whole lineage in one file, and its proof from the genesis alone.
+
+JSON Lines:
+
+    {"format": "govraft.lineage.v1", "cluster": hex, …}     header
+    {"seq": 1, "leaf": base64, "entry": null}               one line for each seq; the genesis has no entry
+    {"seq": 2, "leaf": base64, "entry": base64}
+    …
+    {"certificate": text}                                   a quorum certificate for exactly the last seq
+
+What makes it a proof, in this order, and nothing of it may be left out:
+
+1. Leaf 1 is the leaf that this genesis gives.
+2. Leaves are contiguous, and each entry is the one that its leaf commits to.
+3. Replaying every entry through a fresh machine gives every leaf again, byte for byte: outcomes, state and all.
+4. The root of the leaves is the root that a quorum of the genesis electorate has cosigned at that seq.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from govraft.core.evidence.certificate import ProvenCheckpoint, prove_checkpoint
+from govraft.core.lineage.leaf import Leaf
+from govraft.core.machine.entry import entry_digest
+from govraft.core.machine.machine import Machine
+from govraft.core.model.genesis import FIRST_EPOCH, Genesis
+from govraft.core.model.outcome import Applied
+from govraft.errors import GovraftError, LineageError, VerificationError
+
+__all__ = ["LINEAGE_FORMAT", "ProvenLineage", "encode_end", "encode_header", "encode_record", "prove_lineage"]
+
+LINEAGE_FORMAT = "govraft.lineage.v1"
+
+_LINE_BYTES_MAX = 256 * 1024
+
+
+class _Header(msgspec.Struct, frozen=True):
+    format: Literal["govraft.lineage.v1"]
+    cluster: str
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    seq: Annotated[int, msgspec.Meta(ge=1)]
+    leaf: str
+    entry: str | None
+
+
+class _End(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    certificate: str
+
+
+_read_header = msgspec.json.Decoder(_Header).decode
+_read_line = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_read_record = msgspec.json.Decoder(_Record).decode
+_read_end = msgspec.json.Decoder(_End).decode
+
+
+class ProvenLineage(msgspec.Struct, frozen=True):
+    """What an export proves.
+
+    Attributes:
+        checkpoint: Certified; its seq is the number of leaves.
+        applied: How many entries changed the state, the genesis included.
+        rejected: How many were refused.
+        state_root: Of the state that the replay ended in, 32 bytes.
+        time: WallMs of the last leaf.
+        policy_version: That decides now, 0 for none.
+        entities: How many there are.
+    """
+
+    checkpoint: ProvenCheckpoint
+    applied: int
+    rejected: int
+    state_root: bytes
+    time: int
+    policy_version: int
+    entities: int
+
+
+def encode_header(genesis: Genesis, **more: Any) -> bytes:
+    """The first line."""
+    return _line({"format": LINEAGE_FORMAT, "cluster": genesis.cluster_id, **more})
+
+
+def encode_record(seq: int, leaf: bytes, entry: bytes | None) -> bytes:
+    """The line of one seq."""
+    return _line({"seq": seq, "leaf": _text(leaf), "entry": None if entry is None else _text(entry)})
+
+
+def encode_end(certificate: bytes) -> bytes:
+    """The last line."""
+    return _line({"certificate": certificate.decode("utf-8")})
+
+
+def prove_lineage(
+    lines: Iterable[bytes], genesis: Genesis, advance: Callable[[int], object] | None = None
+) -> ProvenLineage:
+    """Verify an export against the genesis and nothing else.
+
+    Args:
+        lines: Of the file, in order; read once.
+        genesis: Trusted.
+        advance: Told of each line that was replayed.
+
+    Raises:
+        VerificationError: Malformed, incomplete, of another cluster, or one of the four rules does not hold.
+    """
+    numbered = enumerate(lines, 1)
+    _check_header(numbered, genesis)
+    replay = _Replay(genesis)
+    for number, line in numbered:
+        certificate = _take(replay, line, number)
+        if certificate is not None:
+            extra = next(numbered, None)
+            if extra is not None:
+                raise VerificationError(
+                    f"line {extra[0]}: nothing may follow the certificate", code="evidence_malformed"
+                )
+            return replay.finish(certificate)
+        if advance is not None:
+            advance(1)
+    raise VerificationError("the export ends without a certificate: it was cut off", code="evidence_malformed")
+
+
+def _check_header(numbered: Iterator[tuple[int, bytes]], genesis: Genesis) -> None:
+    _, first = next(numbered, (0, b""))
+    header = _decode(_read_header, first, 1)
+    if header.cluster != genesis.cluster_id:
+        raise VerificationError("the export is of another cluster than the genesis", code="wrong_cluster")
+
+
+def _take(replay: _Replay, line: bytes, number: int) -> bytes | None:
+    """Replay the line of a seq; the certificate of the last line."""
+    fields = _decode(_read_line, line, number)
+    if "certificate" in fields:
+        end: _End = _decode(_read_end, line, number)
+        return end.certificate.encode()
+    record: _Record = _decode(_read_record, line, number)
+    leaf = _bytes(record.leaf, number)
+    replay.take(record.seq, leaf, None if record.entry is None else _bytes(record.entry, number))
+    return None
+
+
+class _Replay:
+    """A fresh machine, and what it has seen."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self._genesis = genesis
+        self._machine = Machine(genesis)
+        self._taken = 0
+        self._applied = 0
+
+    def take(self, seq: int, leaf: bytes, entry: bytes | None) -> None:
+        if seq != self._taken + 1:
+            raise LineageError(f"seq {seq} follows seq {self._taken}: leaves are missing or out of order")
+        if seq == 1:
+            # SAFETY: test_lineage_export.py::test_every_tampering_is_refused
+            if entry is not None or leaf != self._machine.genesis_leaf:
+                raise LineageError("leaf 1 is not that of the genesis")
+            own = leaf
+        else:
+            own = self._replay(seq, leaf, entry)
+        # SAFETY: test_lineage_export.py::test_every_tampering_is_refused
+        if own != leaf:
+            raise LineageError(f"replaying seq {seq} gives another leaf: {_difference(own, leaf)}")
+        self._taken = seq
+        self._applied += Leaf.decode(own).outcome == Applied().code
+
+    def _replay(self, seq: int, leaf: bytes, entry: bytes | None) -> bytes:
+        if entry is None:
+            raise LineageError(f"the entry of seq {seq} is missing")
+        claimed = _decode_leaf(leaf, seq)
+        if entry_digest(entry) != claimed.entry_digest:
+            raise LineageError(f"the entry of seq {seq} is not the one that its leaf commits to")
+        return self._machine.apply(entry).leaf
+
+    def finish(self, certificate: bytes) -> ProvenLineage:
+        checkpoint = prove_checkpoint(certificate, self._genesis)
+        machine = self._machine
+        if checkpoint.seq != self._taken or machine.epoch != FIRST_EPOCH:
+            raise LineageError(f"the certificate is for seq {checkpoint.seq}, the export ends at seq {self._taken}")
+        # SAFETY: test_lineage_export.py::test_a_certificate_of_another_root_is_refused
+        if checkpoint.root != machine.root:
+            raise LineageError("the certified root is not the root of these leaves")
+        active = machine.active_policies
+        return ProvenLineage(
+            checkpoint,
+            self._applied,
+            self._taken - self._applied,
+            machine.state_root,
+            machine.time,
+            0 if active is None else active.version,
+            len(machine.entities),
+        )
+
+
+def _difference(own: bytes, leaf: bytes) -> str:
+    mine, theirs = msgspec.to_builtins(Leaf.decode(own)), msgspec.to_builtins(_decode_leaf(leaf, 0))
+    names = [name for name in mine if mine[name] != theirs[name]]
+    return f"`{', '.join(names)}` differs"
+
+
+def _decode_leaf(data: bytes, seq: int) -> Leaf:
+    try:
+        return Leaf.decode(data)
+    except GovraftError as error:
+        raise LineageError(f"the leaf of seq {seq} cannot be read: {error}") from error
+
+
+def _decode(read: Callable[[bytes], Any], line: bytes, number: int) -> Any:
+    try:
+        if len(line) > _LINE_BYTES_MAX:
+            raise ValueError("the line is too long")
+        return read(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise VerificationError(
+            f"line {number} is not of a lineage export: {error}", code="evidence_malformed"
+        ) from error
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _bytes(text: str, number: int) -> bytes:
+    try:
+        return base64.b64decode(text.encode("ascii"), validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise VerificationError(f"line {number} has malformed base64", code="evidence_malformed") from error

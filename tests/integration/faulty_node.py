@@ -1,0 +1,81 @@
+"""A node with a fault, for tests: `python faulty_node.py FAULT CONFIG`. All else is the stock daemon.
+
+======================  ==========================================================================================
+fault                   what it does
+======================  ==========================================================================================
+propose-anything        as leader it puts whatever a client hands in into the log, unexamined; what begins with
+                        `raw:` even without the form of an entry
+diverge:SECTION         its machine smuggles a record into SECTION when it applies a command with the reason `diverge`
+diverge:outcome         its machine rejects such a command
+======================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import govraft.core.machine.machine as machine_module
+import govraft.node.core as core_module
+from govraft import daemon
+from govraft.core.crypto.digests import digest
+from govraft.core.machine.state import Changes
+from govraft.core.model.outcome import Rejected, Rejection
+from govraft.core.model.units import NS_PER_MS, BoottimeNs
+from govraft.node.effects import Effects
+from govraft.node.submissions import Done, Submissions, _Ticket
+from govraft.ports.sequencer import Sequencer
+
+RAW = b"raw:"
+
+
+class Reckless(Submissions):
+    """Submissions that examine nothing."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._raw: list[bytes] = []
+
+    def submit(self, envelope: bytes, wait: str, timeout_ms: int, done: Done) -> None:
+        if envelope.startswith(RAW):
+            self._raw.append(envelope.removeprefix(RAW))
+            done({"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": "raw"})
+            return
+        name = digest("envelope", envelope)
+        deadline = BoottimeNs(self._clock.boottime() + timeout_ms * NS_PER_MS)
+        self._count += 1
+        self._tickets.setdefault(name, []).append(_Ticket(name, envelope, "hostile", wait, deadline, done))
+
+    def turn(self, sequencer: Sequencer, effects: Effects) -> None:
+        while self._raw and sequencer.is_leader:
+            sequencer.propose(self._raw.pop())
+        super().turn(sequencer, effects)
+
+
+def diverge(section: str) -> None:
+    honest = machine_module.handle
+
+    def handle(state: Any, command: Any, context: Any) -> Changes | Rejected:
+        result = honest(state, command, context)
+        if getattr(command, "reason", "") != "diverge" or isinstance(result, Rejected):
+            return result
+        if section == "outcome":
+            return Rejected(Rejection.INTERNAL_ERROR)
+        result.put(section, "policy/00" if section == "policies" else "mark/subject/smuggled", "smuggled" if section == "policies" else {})
+        return result
+
+    machine_module.handle = handle
+
+
+def main() -> int:
+    fault, config = sys.argv[1], Path(sys.argv[2])
+    if fault == "propose-anything":
+        core_module.Submissions = Reckless  # type: ignore[misc]
+    else:
+        diverge(fault.removeprefix("diverge:"))
+    return daemon.run(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""A cluster of one process: a real machine with real keys behind a real socket, certified by real signatures."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from govraft.api.peer_credentials import PeerRules
+from govraft.cli.main import run
+from govraft.core.codec.note import Checkpoint, Note, NoteSignature, cosignature_key_id, cosigned_message, format_note
+from govraft.core.convergence.certificate import key_name
+from govraft.core.crypto.keys import key_id
+from govraft.core.machine.entry import encode_entry
+from govraft.core.machine.machine import Machine
+from govraft.core.model.outcome import Rejected
+from govraft.core.model.reasons import Reason
+from govraft.core.model.request import Request
+from govraft.core.model.units import WallMs
+from govraft.core.model.verdict import Deny, Verdict
+from govraft.errors import InputError, RejectedError
+from govraft.testing.node_stub import NodeStub, allow
+from govraft.testing.sample import SampleCluster
+
+
+class MachineNode:
+    """Implements `api.Service` on a machine: every command is effective at once."""
+
+    def __init__(self, sample: SampleCluster) -> None:
+        self.sample = sample
+        self.machine = Machine(sample.genesis)
+        self.leaves: list[bytes] = [self.machine.genesis_leaf]
+        self.entries: list[bytes | None] = [None]
+        self.waits: list[str] = []
+        self.decide: Callable[[Request], Verdict] = lambda _: allow()
+
+    def check(self, request: Request, *, at_least: int, explain: bool) -> Verdict:
+        return self.decide(request)
+
+    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float) -> dict[str, Any]:
+        now = WallMs(time.time_ns() // 1_000_000)
+        examined = self.machine.examine(envelope, now)
+        if isinstance(examined, Rejected):
+            raise RejectedError(examined.detail or examined.code, code=examined.code)
+        self.waits.append(wait)
+        entry = encode_entry(now, envelope)
+        applied = self.machine.apply(entry)
+        self.leaves.append(applied.leaf)
+        self.entries.append(entry)
+        receipt: dict[str, Any] = {"command_id": examined.command_id, "outcome": "applied", "seq": applied.seq}
+        if wait == "effective":
+            receipt |= {
+                "certified_seq": applied.seq,
+                "leaf": applied.leaf,
+                "proof": self.machine.lineage.inclusion_proof(applied.seq - 1, applied.seq),
+                "certificate": self.certificate(),
+            }
+        return receipt
+
+    def certificate(self) -> bytes:
+        origin = self.sample.genesis.origin
+        body = Checkpoint(origin, self.machine.seq, self.machine.root).encode()
+        signatures = []
+        for node, key in list(self.sample.node_keys.items())[:2]:
+            name, public = key_name(origin, node), key.public_key().public_bytes_raw()
+            stamp = 1_700_000_000
+            signature = key.sign(cosigned_message(body, stamp))
+            signatures.append(NoteSignature(name, cosignature_key_id(name, public), stamp, signature))
+        return format_note(Note(body, tuple(signatures)))
+
+    def read(self, what: str, params: dict[str, Any]) -> object:
+        return getattr(self, f"read_{what}")(params)
+
+    def read_status(self, _: dict[str, Any]) -> object:
+        return {"node": "n1", "version": "0.1.0", "seq": self.machine.seq, "standing": "allow", "lease_ms": 900}
+
+    def read_genesis(self, _: dict[str, Any]) -> object:
+        return self.sample.genesis.encode()
+
+    def read_certificate(self, _: dict[str, Any]) -> object:
+        return {"seq": self.machine.seq, "note": self.certificate()}
+
+    def read_members(self, _: dict[str, Any]) -> object:
+        members = self.machine.electorate.members
+        return [{"id": m.id, "voter": m.voter, "address": m.address, "public_key": m.public_key.hex()} for m in members]
+
+    def read_authorities(self, _: dict[str, Any]) -> object:
+        listed = [
+            {"id": a.id, "key_id": key_id(a.public_key), "public_key": a.public_key.hex(), "roles": list(a.roles)}
+            for a in self.machine.authorities.values()
+        ]
+        return {"authorities": listed, "thresholds": self.machine.thresholds}
+
+    def read_policies(self, _: dict[str, Any]) -> object:
+        active = self.machine.active_policies
+        versions = [
+            {
+                "version": v.version,
+                "digest": v.digest,
+                "policies": len(v.policy_ids),
+                "seq": v.seq,
+                "time": v.time,
+                "authors": list(v.authors),
+            }
+            for v in self.machine.policy_versions
+        ]
+        return {"active": active and {"version": active.version, "digest": active.digest}, "versions": versions}
+
+    def read_policy(self, params: dict[str, Any]) -> object:
+        version = params.get("version", 0)
+        bundle = self.machine.policy_bundle(version) if version else self.machine.active_policies
+        if bundle is None:
+            raise InputError("no such version", code="policy_unknown")
+        return {
+            "version": bundle.version,
+            "digest": bundle.digest,
+            "schema": bundle.schema,
+            "policies": bundle.policies,
+        }
+
+    def read_entities(self, params: dict[str, Any]) -> object:
+        uids = sorted(uid for uid in self.machine.entities if uid > params.get("after", ""))
+        page = [self._entity(uid) for uid in uids[:2]]
+        return {"entities": page, "next": page[-1]["uid"] if len(uids) > 2 else None}
+
+    def read_entity(self, params: dict[str, Any]) -> object:
+        if params["uid"] not in self.machine.entities:
+            raise InputError("no such entity", code="entity_unknown")
+        return self._entity(params["uid"])
+
+    def _entity(self, uid: str) -> dict[str, Any]:
+        item = self.machine.entities[uid]
+        return {"uid": uid, "attrs": item.attrs, "parents": list(item.parents)}
+
+    def read_marks(self, _: dict[str, Any]) -> object:
+        return [
+            {"kind": kind, "id": target, "mark": name, "reason": mark.reason, "authors": [], "seq": mark.seq}
+            for (kind, target), marks in self.machine.marked.items()
+            for name, mark in marks.items()
+        ]
+
+    def read_lineage(self, params: dict[str, Any]) -> object:
+        # Pages of three, so that every reader has to ask again.
+        start, end = params["from"] - 1, min(params["to"], params["from"] + 2)
+        return {"leaves": self.leaves[start:end], "entries": self.entries[start:end]}
+
+    async def subscribe(self) -> AsyncIterator[dict[str, Any]]:
+        yield {"event": "certified", "seq": self.machine.seq, "root": self.machine.root.hex()}
+        yield {"event": "status", "node": "n1", "standing": "allow", "message": "\x1b[31mred"}
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+class Cluster:
+    """A directory as `govraft init` makes it, a node behind a socket, and the command line."""
+
+    def __init__(self, directory: Path, node: MachineNode, capture: pytest.CaptureFixture[str]) -> None:
+        self.directory = directory
+        self.node = node
+        self._capture = capture
+
+    def __call__(self, *arguments: object) -> Outcome:
+        self._capture.readouterr()
+        code = run([str(argument) for argument in arguments])
+        return Outcome(code, *self._capture.readouterr())
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOVRAFT_ENDPOINT", "GOVRAFT_CLUSTER", "GOVRAFT_KEY_PASSPHRASE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def sample() -> SampleCluster:
+    return SampleCluster(policies_needed=2)
+
+
+@pytest.fixture
+def cluster(
+    tmp_path: Path, sample: SampleCluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Cluster]:
+    directory = tmp_path / "c"
+    (directory / "keys").mkdir(parents=True)
+    (directory / "genesis.json").write_bytes(sample.genesis.encode())
+    keys = []
+    for authority in sample.genesis.authorities:
+        path = directory / "keys" / f"{authority.id}.pem"
+        private = sample.authority_keys[authority.id]
+        path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        path.chmod(0o600)
+        keys.append({"id": authority.id, "uri": f"file2:keys/{authority.id}.pem", "roles": list(authority.roles)})
+    index = {"version": 1, "genesis": "genesis.json", "nodes": [{"id": "n1", "socket": "s", "config": "x"}], "keys": keys}
+    (directory / "cluster.json").write_text(json.dumps(index))
+    monkeypatch.setenv("GOVRAFT_CLUSTER", str(directory))
+    node = MachineNode(sample)
+    with NodeStub(directory / "s", node, rules=PeerRules(frozenset({os.getuid()}))):
+        yield Cluster(directory, node, capsys)
+
+
+@pytest.fixture
+def denying(cluster: Cluster) -> Callable[[Reason, int], None]:
+    """Let the node deny everything, for a reason, on a seq."""
+
+    def deny(reason: Reason, seq: int = 5) -> None:
+        cluster.node.decide = lambda _: Deny(reason, "because", seq=seq, node="n1")
+
+    return deny
