@@ -345,7 +345,7 @@ def _tour(tour: Tour) -> None:
 def _next_steps(directory: Path) -> None:
     where = shlex.quote(str(directory))
     program = shlex.quote(str(Path(sys.executable).with_name("govraft")))
-    click.echo(f"\nThe cluster goes on running in {directory}. Next:")
+    click.echo(f"\nThe cluster goes on running in {directory}. Next, for example:")
     for arguments in ("status", "watch", "policy list", "entity list", "lineage list"):
         click.echo(f"  {program} --cluster {where} {arguments}")
     click.echo(f"  {program} cluster cut {where} node-1    # and heal")
@@ -358,21 +358,28 @@ def _next_steps(directory: Path) -> None:
 def main(*, once: bool, directory: Path | None) -> None:
     """Make a cluster of three nodes and show what it does. Exit code 0 only if each step came out as it must."""
     with _place(directory, once=once) as place:
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            click.echo(
+                f"quickstart: `{place}` exists already; remove it after `govraft cluster down`, or use --dir", err=True
+            )
+            sys.exit(2)
         tour = Tour(place)
         try:
             _tour(tour)
+            if once:
+                tour.stop()
         except (StepError, GovraftError, subprocess.TimeoutExpired, OSError) as error:
             click.echo(f"  FAILED: {error}", err=True)
             _show_logs(place)
             sys.exit(1)
         else:
+            click.echo("\nEach step came out as it must.")
             if not once:
                 tour.is_running = False
                 _next_steps(place)
         finally:
             if tour.is_running:
                 tour.stop()
-    click.echo("\nEach step came out as it must.")
 
 
 def _show_logs(directory: Path) -> None:

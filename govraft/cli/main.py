@@ -81,25 +81,29 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = cli.main(args=list(arguments), prog_name="govraft", standalone_mode=False, obj=settings)
         sys.stdout.flush()
-    except click.exceptions.Abort:
+    except (Exception, InvariantViolation, SystemExit) as error:  # noqa: BLE001 - the last place to keep a traceback away
+        return _explain(error, settings.output)
+    return result if type(result) is int else DONE
+
+
+def _explain(error: BaseException, form: str) -> int:
+    """Say what went wrong; the exit code."""
+    if isinstance(error, click.exceptions.Abort):
         return INTERRUPTED
-    except click.ClickException as error:
+    if isinstance(error, click.ClickException):
         error.show()
         return MISUSED
-    except GovraftError as error:
-        _report(error, settings.output)
+    if isinstance(error, GovraftError):
+        _report(error, form)
         return exit_code_of_error(error)
-    except SystemExit:
-        # What click makes of a closed pipe, though told not to exit; its code would read as a denial.
+    if isinstance(error, SystemExit | BrokenPipeError):
+        # click makes a SystemExit of a closed pipe, though told not to exit; its code would read as a denial.
+        if isinstance(error, BrokenPipeError):
+            # Nobody reads any more; what is still buffered must not fail again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except BrokenPipeError:
-        # Nobody reads any more; what is still buffered must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
-    except (Exception, InvariantViolation) as error:  # noqa: BLE001 - the last place that can keep a traceback away
-        note(f"govraft: a defect in govraft: {type(error).__name__}: {error}; what it did is unknown")
-        return UNAVAILABLE
-    return result if type(result) is int else DONE
+    note(f"govraft: a defect in govraft: {type(error).__name__}: {error}; what it did is unknown")
+    return UNAVAILABLE
 
 
 def _report(error: GovraftError, form: str) -> None:

@@ -58,7 +58,7 @@ def run(config_path: Path) -> None:
 
 
 @main.command("check-config")
-@_CONFIG
+@click.argument("config_path", metavar="FILE", type=click.Path(path_type=Path))
 def check_config(config_path: Path) -> None:
     """Check a configuration, its genesis and its key, without starting anything.
 

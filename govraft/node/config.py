@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import grp
 import pwd
+import re
 import tomllib
 from pathlib import Path
 
@@ -43,6 +44,7 @@ __all__ = ["Address", "NodeConfig", "Profile", "load_config", "load_genesis", "p
 
 Address = tuple[str, int]
 CONFIG_BYTES_MAX = 1024 * 1024
+_PORT = re.compile("[0-9]{1,5}")
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -126,17 +128,18 @@ def load_config(path: str | Path) -> NodeConfig:
     try:
         with file.open("rb") as stream:
             text = stream.read(CONFIG_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot be read: {getattr(error, 'strerror', error)}", file=str(path)) from error
     if len(text) > CONFIG_BYTES_MAX:
         raise ConfigError(f"is larger than {CONFIG_BYTES_MAX} bytes", file=str(path))
     try:
         parsed = msgspec.convert(tomllib.loads(text.decode()), _File)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"is not valid TOML: {error}", file=str(path)) from error
     except msgspec.ValidationError as error:
         message, key = _split_validation(str(error))
         raise ConfigError(message, file=str(path), key=key) from error
+    except (ValueError, RecursionError) as error:
+        # ValueError: bad TOML, bad UTF-8, and an integer with too many digits to be one.
+        raise ConfigError(f"is not valid TOML: {error}", file=str(path)) from error
     return _check(file.resolve(), parsed)
 
 
@@ -177,7 +180,7 @@ def parse_address(text: str, *, file: str, key: str) -> Address:
         host = host[1:-1]
     elif ":" in host:
         host = ""
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    if not colon or not host or not _PORT.fullmatch(port) or int(port) > 65_535:
         raise ConfigError(f"`{text}` is not `host:port`", file=file, key=key)
     return host, int(port)
 

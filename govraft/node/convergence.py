@@ -30,7 +30,7 @@ from govraft.core.machine.machine import Machine
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.reasons import Reason
 from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
-from govraft.errors import CertificateError, DecodeError
+from govraft.errors import CertificateError, InputError
 from govraft.node.effects import Effects, Send
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import Sequencer
@@ -41,6 +41,7 @@ __all__ = ["CONVERGENCE_CHANNEL", "Convergence", "Diagnosis"]
 CONVERGENCE_CHANNEL = 2
 HEARTBEATS_HEARD = 3
 _WITNESSED_MAX = 1_024
+_DISTRUST_LEASES = 3
 _SECTION_REASONS = {
     "policies": Reason.POLICY_DIVERGENCE,
     "authorities": Reason.AUTHORIZATION_INCONSISTENT,
@@ -117,13 +118,15 @@ class Convergence:
         self.isolation = isolation
         self.diagnosis = Diagnosis()
         self.moving_until = BoottimeNs(0)
-        """When the lease would have ended that the last ack of a higher seq gave up: until then its successor is due."""
+        """Until then the successor of the lease is due that the last ack of a higher seq gave up: no lease of another
+        holder can delay it longer."""
         self.certified_seq = 0
         self.certified_note = b""
         self.certified_ahead: tuple[VerifiedLease, bytes] | None = None
         self.equivocators: dict[str, bytes] = {}
         self.rejected_messages = 0
         self.last_refusal: Refusal | None = None
+        self._distrusted = ("", BoottimeNs(0))
         self._waiting_probe: tuple[Signed, Probe] | None = None
         self._witnessed: dict[tuple[str, int], tuple[bytes, bytes]] = {}
         self._round_seq = 0
@@ -179,7 +182,7 @@ class Convergence:
                 self._take_ack(signed, sequencer, effects)
             else:
                 self._take_lease(signed, payload, sequencer, effects)
-        except (CertificateError, DecodeError) as error:
+        except (CertificateError, InputError) as error:
             self.rejected_messages += 1
             self.diagnosis.set(Reason.QUORUM_UNVERIFIABLE, str(error))
 
@@ -195,7 +198,7 @@ class Convergence:
             given_up = self.holder.lease
             self.holder.stop_below(answer.seq)
             if given_up is not None and self.holder.lease is None:
-                self.moving_until = given_up.end
+                self.moving_until = self._timing.grant_end(given_up.end)
             if answer.record is not None:
                 effects.batch.set_cosigner(CosignerRecord(answer.record.seq, answer.record.root))
             effects.sends.append(Send(probe.leader, CONVERGENCE_CHANNEL, answer.ack.encode()))
@@ -206,11 +209,19 @@ class Convergence:
         elif answer is Refusal.DIVERGENT:
             reason, message = self._difference(probe)
             self.diagnosis.set(reason, f"leader `{probe.leader}` holds another state: {message}")
+            self._distrusted = (probe.leader, BoottimeNs(view.boottime + _DISTRUST_LEASES * self._timing.grant_ns))
         elif answer is Refusal.LINEAGE_CHANGED:
             message = "own lineage no longer has the root that this node signed"
             self._isolate(Reason.LINEAGE_INCONSISTENT, message, signed.encode(), effects)
         elif answer is Refusal.CLOCK_AHEAD:
             self.diagnosis.set(Reason.CLOCK_UNSAFE, "the newest entry is dated ahead of this node's wall clock")
+
+    def is_distrusted(self, peer: str) -> bool:
+        """Whether that member, as leader, has lately shown another state than this node's own.
+
+        For a few leases: long enough to elect another one, and short enough for a node that is itself the odd one.
+        """
+        return peer == self._distrusted[0] and self._clock.boottime() < self._distrusted[1]
 
     def _take_ack(self, signed: Signed, sequencer: Sequencer, effects: Effects) -> None:
         ack = open_ack(signed, self._electorate, self._cluster, self._is_valid)
@@ -264,7 +275,9 @@ class Convergence:
         own = self._machine.leaf(probe.checkpoint.seq)
         if own is None:
             return Reason.LINEAGE_INCONSISTENT, "the lineage differs"
-        for name in sorted(own.sections.keys() | probe.sections.keys()):
+        # A command that did something else here also left another trace in `audit`: what it governs says more.
+        names = own.sections.keys() | probe.sections.keys()
+        for name in sorted(names, key=lambda name: (name not in _SECTION_REASONS, name)):
             if own.sections.get(name) != probe.sections.get(name):
                 return _SECTION_REASONS.get(name, Reason.LINEAGE_INCONSISTENT), f"section `{name}` differs"
         return Reason.LINEAGE_INCONSISTENT, "the sections agree, the lineage differs"

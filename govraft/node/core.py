@@ -33,6 +33,8 @@ from govraft.ports.store import Append, HardState, JournalEntry, SetHardState, S
 __all__ = ["RAFT_CHANNEL", "MakeSequencer", "NodeCore", "NodeSettings"]
 
 RAFT_CHANNEL = 1
+# A data directory that was rolled back or emptied has forgotten what this key has signed.
+_TAKE_OUT = "take the node out of service and keep its data directory; never run its key on a restored or empty one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,10 @@ class NodeCore:
     def on_frame(self, peer: str, channel: int, payload: bytes) -> None:
         """Take one frame of an authenticated member, or of this node itself."""
         if channel == RAFT_CHANNEL:
-            self.sequencer.receive(peer, payload)
+            # A leader whose state differs is never certified: deaf to it, the others elect a better one
+            # (test_divergence.py::test_a_diverged_leader_is_replaced_and_isolates_itself_for_good).
+            if not self.convergence.is_distrusted(peer):
+                self.sequencer.receive(peer, payload)
         elif channel == CONVERGENCE_CHANNEL:
             self.convergence.on_frame(peer, payload, self.sequencer, self._effects)
         elif channel == SUBMISSION_CHANNEL:
@@ -197,6 +202,10 @@ class NodeCore:
     # What the engine calls.
 
     def _send_raft(self, peer: str, frame: bytes) -> None:
+        # An isolated node never probes: if the others elected it, nobody would get a lease again. So it is silent as
+        # a voter and candidate too (test_divergence.py::test_an_isolated_node_never_leads).
+        if self.convergence.isolation is not None:
+            return
         self._effects.sends.append(Send(peer, RAFT_CHANNEL, frame))
 
     def _record(self, operation: JournalOp) -> None:
@@ -223,8 +232,7 @@ class NodeCore:
             self._effects.batch.add_leaf(seq, leaf)
         elif self._stored_leaves[seq - 1] != leaf:
             raise CorruptionError(
-                f"stored lineage differs from the replayed journal at seq {seq}; restore this node's data directory "
-                "from its own backup, or remove it and let the node join anew",
+                f"stored lineage differs from the replayed journal at seq {seq}; {_TAKE_OUT}",
                 code="lineage_inconsistent",
                 seq=seq,
             )
@@ -234,7 +242,7 @@ class NodeCore:
         if self.machine.seq < len(stored.leaves):
             raise CorruptionError(
                 f"stored lineage has {len(stored.leaves)} leaves, but the journal replays only to seq "
-                f"{self.machine.seq}: journal entries are missing; restore this node's data directory",
+                f"{self.machine.seq}: journal entries are missing; {_TAKE_OUT}",
                 code="lineage_inconsistent",
             )
         record = stored.cosigner
@@ -242,7 +250,7 @@ class NodeCore:
             return
         if record.seq > self.machine.seq or self.machine.lineage.root(record.seq) != record.root:
             raise CorruptionError(
-                f"this node cosigned another lineage at seq {record.seq} than it now holds; restore its data directory",
+                f"this node cosigned another lineage at seq {record.seq} than it now holds; {_TAKE_OUT}",
                 code="lineage_inconsistent",
             )
 

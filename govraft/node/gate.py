@@ -127,7 +127,8 @@ class Gate:
         if diagnosis.reason is not None:
             return Standing(None, diagnosis.reason, diagnosis.message)
         if convergence.lease is None and now < convergence.moving_until:
-            return Standing(None, Reason.SYNCHRONIZING, "the last lease was given up for a newer state, not yet certified")
+            message = "the last lease was given up for a newer state, which is not yet certified"
+            return Standing(None, Reason.SYNCHRONIZING, message)
         electorate = self._machine.electorate
         reached = self._reachable()
         if reached < electorate.quorum_count:
@@ -144,7 +145,13 @@ class Gate:
         standing = self.standing(at_least)
         if standing.lease is None:
             return None if standing.may_pass else self._deny(standing.reason, standing.message)
-        return self._decide(request, standing.lease, at_least)
+        # SAFETY: what fails while deciding denies this one request; it neither allows, nor keeps the others waiting
+        # (test_gate.py::test_a_failure_while_deciding_denies).
+        try:
+            return self._decide(request, standing.lease, at_least)
+        except Exception as error:  # noqa: BLE001 - fail closed, whatever the policy engine does
+            message = f"the node failed to decide: {type(error).__name__}"
+            return self._deny(Reason.INTERNAL_ERROR, message, standing.lease)
 
     def deny_waiting(self, at_least: int) -> Deny:
         """What to answer when waiting took too long."""

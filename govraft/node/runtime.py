@@ -20,7 +20,7 @@ from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Deny, Verdict
-from govraft.errors import AvailabilityError
+from govraft.errors import AvailabilityError, StorageError
 from govraft.node.core import NodeCore
 from govraft.node.effects import Effects
 from govraft.ports.clock import Clock
@@ -31,6 +31,7 @@ __all__ = ["NodeRuntime"]
 
 TICK_S = 0.02
 WAITING_CHECKS_MAX = 4_096
+WRITE_S_MAX = 30.0
 
 
 class _WaitingCheck:
@@ -78,7 +79,9 @@ class NodeRuntime:
         self._tick: asyncio.TimerHandle | None = None
         self._is_awake = False
         self._is_writing = False
+        self._write_began = 0.0
         self._is_halted = False
+        self._submitted: set[asyncio.Future[dict[str, object]]] = set()
         self._waiting: list[_WaitingCheck] = []
         self._listeners: list[Callable[[], None]] = []
 
@@ -102,7 +105,7 @@ class NodeRuntime:
         self._is_halted = True
         if self._tick is not None:
             self._tick.cancel()
-        self._deny_waiting("the node is stopping")
+        self._dismiss("the node is stopping")
         await self._loop.run_in_executor(None, self._writer.shutdown)
 
     def halt(self, error: BaseException) -> None:
@@ -112,7 +115,7 @@ class NodeRuntime:
         self._is_halted = True
         if self._tick is not None:
             self._tick.cancel()
-        self._deny_waiting("the node has halted")
+        self._dismiss("the node has halted")
         self._on_halt(error)
 
     # What the edges call.
@@ -161,7 +164,9 @@ class NodeRuntime:
             else:
                 future.set_result(answer)
 
-        self._core.submit(envelope, wait=wait, timeout_ms=timeout_ms, done=done)
+        self._submitted.add(future)
+        future.add_done_callback(self._submitted.discard)
+        self._guarded(lambda: self._core.submit(envelope, wait=wait, timeout_ms=timeout_ms, done=done))
         self.wake()
         return await future
 
@@ -189,19 +194,25 @@ class NodeRuntime:
             return
         self._guarded(self._core.settle)
         self._pump()
-        self._answer_waiting()
+        self._guarded(self._answer_waiting)
         for listener in list(self._listeners):
             listener()
 
     def _pump(self) -> None:
         """Take the core's effects, unless a write is under way: then they gather for the next one."""
-        if self._is_writing or self._is_halted:
+        if self._is_halted:
+            return
+        if self._is_writing:
+            # What gathers meanwhile is bounded by time: a disk that takes this long has failed.
+            if self._loop.time() - self._write_began > WRITE_S_MAX:
+                self.halt(StorageError(f"a write has not ended within {WRITE_S_MAX:.0f} s; check the disk"))
             return
         effects = self._core.take_effects()
         if effects.batch.is_empty:
-            self._release(effects)
+            self._guarded(lambda: self._release(effects))
             return
         self._is_writing = True
+        self._write_began = self._loop.time()
         written = self._loop.run_in_executor(self._writer, self._store.write, effects.batch)
         written.add_done_callback(lambda future: self._on_written(future, effects))
 
@@ -213,18 +224,23 @@ class NodeRuntime:
         if future.cancelled() or error is not None:
             self.halt(error or asyncio.CancelledError("the write was cancelled"))
             return
-        self._release(effects)
+        self._guarded(lambda: self._release(effects))
         self._pump()
 
     def _release(self, effects: Effects) -> None:
         if self._is_halted or self._peers is None:
             return
         for send in effects.sends:
+            if self._is_halted:
+                return
             if send.peer == self._node_id:
-                self.on_frame(send.peer, send.channel, send.payload)
+                # After the network has flushed: peers need not wait while this node verifies its own message.
+                self._loop.call_soon(self.on_frame, send.peer, send.channel, send.payload)
             else:
                 self._peers.send(send.peer, send.channel, send.payload)
         for call in effects.after:
+            if self._is_halted:
+                return
             call()
 
     def _answer_waiting(self) -> None:
@@ -244,7 +260,12 @@ class NodeRuntime:
                 item.future.set_result(verdict)
         self._waiting = still
 
-    def _deny_waiting(self, message: str) -> None:
+    def _dismiss(self, message: str) -> None:
+        """Answer whoever still waits: nothing more will be known here."""
+        for future in list(self._submitted):
+            if not future.done():
+                error = AvailabilityError(f"{message}; the outcome is not known", code="node_halted", definite=False)
+                future.set_exception(error)
         for item in self._waiting:
             if not item.future.done():
                 item.future.set_result(Deny(reason=Reason.NODE_UNREACHABLE, message=message, node=self._node_id))

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from govraft.core.codec.envelope import decode_envelope
 from govraft.core.crypto.keys import key_id
-from govraft.core.machine.policies import policy_id
 from govraft.core.model import limits
-from govraft.core.model.commands import EntityPut, PolicyPublish, command_name, decode_command
-from govraft.core.model.ids import parse_uid
+from govraft.core.model.outcome import Rejected
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Verdict
-from govraft.errors import DecodeError, InputError, LimitExceededError, RejectedError
+from govraft.errors import DecodeError, InputError, LimitExceededError
+from govraft.node.proposals import Examine, examine_proposal
 from govraft.node.runtime import NodeRuntime
 from govraft.ports.clock import Clock
 from govraft.version import VERSION
 
-__all__ = ["Examine", "NodeService", "ReadLeaves"]
+__all__ = ["NodeService", "ReadLeaves"]
 
 PAGE_MAX = 500
 ENTITY_PAGE_MAX = 1_000
-
-Examine = Callable[[str, Mapping[str, str], list[dict[str, Any]] | None], Awaitable[None]]
-"""Parses and type-checks proposed policies and entities where a crash hurts nobody; raises `InputError`."""
 
 ReadLeaves = Callable[[int, int], Awaitable[list[bytes]]]
 """Reads stored leaves by first and last seq."""
@@ -44,7 +39,14 @@ class NodeService:
     """
 
     def __init__(
-        self, *, runtime: NodeRuntime, node_id: str, clock: Clock, examine: Examine, read_leaves: ReadLeaves, database: Path
+        self,
+        *,
+        runtime: NodeRuntime,
+        node_id: str,
+        clock: Clock,
+        examine: Examine,
+        read_leaves: ReadLeaves,
+        database: Path,
     ) -> None:
         self._runtime = runtime
         self._core = runtime.core
@@ -75,38 +77,11 @@ class NodeService:
 
     async def submit(self, envelope: bytes, *, wait: str, timeout_s: float) -> dict[str, Any]:
         """Hand in a signed command; policies and entities are parsed in isolation first."""
-        await self._examine_proposal(envelope)
+        # Whoever may not command must not make the node start processes: the machine is asked first.
+        command = self._core.machine.examine(envelope, self._clock.wall())
+        if not isinstance(command, Rejected):
+            await examine_proposal(self._core.machine, command, self._examine)
         return await self._runtime.submit(envelope, wait=wait, timeout_ms=max(1, int(timeout_s * 1000)))
-
-    async def _examine_proposal(self, envelope: bytes) -> None:
-        """Refuse what would compile on no node. Who may sign, and whether it fits the state, is decided by the machine."""
-        try:
-            opened = decode_envelope(envelope)
-            name = command_name(opened.payload_type)
-            command = None if name is None else decode_command(name, opened.payload)
-        except InputError:
-            return  # The machine refuses it, with the code that every node gives.
-        try:
-            if isinstance(command, PolicyPublish):
-                await self._examine_policies(command)
-            elif isinstance(command, EntityPut):
-                active = self._core.machine.active_policies
-                if active is not None:
-                    entities = [_cedar_entity(item.uid, item.attrs, item.parents) for item in command.entities]
-                    await self._examine(active.schema, {}, entities)
-        except InputError as error:
-            code = "entity_invalid" if isinstance(command, EntityPut) else error.code
-            raise RejectedError(str(error), code=code if code.startswith(("policy_", "entity_")) else "policy_invalid") from error
-
-    async def _examine_policies(self, command: PolicyPublish) -> None:
-        versions = self._core.machine.policy_versions
-        base = self._core.machine.policy_bundle(versions[-1].version) if versions else None
-        schema = command.schema if command.schema is not None else (base.schema if base is not None else "")
-        policies = {policy_id(text).hex(): text for text in command.policies}
-        if command.schema is not None and base is not None:
-            removed = set(command.removed)
-            policies |= {name: text for name, text in base.policies.items() if name not in removed}
-        await self._examine(schema, policies, None)
 
     def read(self, what: str, params: dict[str, Any]) -> object | Awaitable[object]:
         """Read governance state; every page bounded."""
@@ -165,7 +140,7 @@ class NodeService:
             "lease_ms": max(0, (lease.end - now) // NS_PER_MS) if lease is not None else 0,
             "standing": standing,
             "message": message,
-            "db_bytes": self._database.stat().st_size if self._database.exists() else 0,
+            "db_bytes": self._database_bytes(),
             "uptime_ms": (now - self._started) // NS_PER_MS,
             "links": sorted(core.links),
             "rejected_messages": convergence.rejected_messages,
@@ -178,6 +153,11 @@ class NodeService:
             "policy_version": 0 if active is None else active.version,
             "equivocators": sorted(convergence.equivocators),
         }
+
+    def _database_bytes(self) -> int:
+        """Size of the database and its write-ahead log."""
+        files = (self._database, self._database.with_name(self._database.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def _certificate(self, params: dict[str, Any]) -> dict[str, Any]:
         del params
@@ -308,12 +288,3 @@ def _natural(params: dict[str, Any], name: str, default: int) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
         raise DecodeError(f"`{name}` must be a whole number, 0 or more")
     return value
-
-
-def _cedar_entity(uid: str, attrs: dict[str, Any], parents: tuple[str, ...]) -> dict[str, Any]:
-    return {"uid": _cedar_uid(uid), "attrs": attrs, "parents": [_cedar_uid(parent) for parent in parents]}
-
-
-def _cedar_uid(text: str) -> dict[str, str]:
-    uid = parse_uid(text)
-    return {"type": uid.type, "id": uid.id}

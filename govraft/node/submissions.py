@@ -26,7 +26,7 @@ from govraft.core.machine.machine import AppliedEntry, Machine
 from govraft.core.model import limits
 from govraft.core.model.outcome import Applied, Rejected, Rejection
 from govraft.core.model.units import NS_PER_MS, BoottimeNs
-from govraft.errors import AvailabilityError, DecodeError, GovraftError, RejectedError
+from govraft.errors import AvailabilityError, DecodeError, GovraftError, InputError, RejectedError
 from govraft.node.convergence import Convergence
 from govraft.node.effects import Effects, Send
 from govraft.ports.clock import Clock
@@ -99,7 +99,7 @@ class Submissions:
             return
         ticket.command_id = examined.command_id
         if wait == "none":
-            done({"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": ticket.command_id})
+            done(_pending(ticket))
         self._count += 1
         self._tickets.setdefault(name, []).append(ticket)
 
@@ -112,6 +112,9 @@ class Submissions:
             ticket.done(RejectedError(rejected.detail or rejected.reason.value, code=rejected.reason.value))
             return
         ticket.command_id, ticket.seq, ticket.code = known.command_id, known.seq, known.outcome
+        if ticket.wait == "none":
+            ticket.done(_pending(ticket))
+            return
         self._count += 1
         self._applied.append(ticket)
 
@@ -125,7 +128,7 @@ class Submissions:
                 self._take_forwarded(peer, fields["digest"], fields["envelope"], sequencer, effects)
             elif isinstance(fields.get("code"), str) and isinstance(fields.get("detail"), str):
                 self._take_refusal(peer, fields["digest"], fields["code"], fields["detail"], sequencer)
-        except DecodeError:
+        except InputError:
             self._convergence.rejected_messages += 1
 
     def _take_forwarded(
@@ -163,7 +166,15 @@ class Submissions:
             self._flight_seq = entry.seq
         for ticket in self._tickets.pop(entry.envelope_digest, []):
             ticket.seq, ticket.code = entry.seq, entry.outcome.code
+            if ticket.code == Rejection.DUPLICATE_COMMAND.value:
+                self._recall(ticket)
             self._applied.append(ticket)
+
+    def _recall(self, ticket: _Ticket) -> None:
+        """The same command, sealed differently, was applied first: what became of that is the answer."""
+        known = self._machine.recall(ticket.envelope)
+        if known is not None:
+            ticket.seq, ticket.code = known.seq, known.outcome
 
     def turn(self, sequencer: Sequencer, effects: Effects) -> None:
         """Answer what can be answered, forward what waits, and propose the next batch if this node leads."""
@@ -276,6 +287,10 @@ class _Answer:
 
     def __call__(self) -> None:
         self._done(self._answer)
+
+
+def _pending(ticket: _Ticket) -> dict[str, Any]:
+    return {"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": ticket.command_id}
 
 
 def _unknown_outcome() -> AvailabilityError:

@@ -180,7 +180,7 @@ class _Relay:
         """Write one chunk when it is due. False at the end of the stream."""
         await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
         passes = await self._link.passes()
-        if data and passes and not self.is_torn:
+        if data and passes:
             sink.write(data)
             await sink.drain()
         elif data:

@@ -6,6 +6,7 @@ as much about the machine as about govraft.
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -40,6 +41,8 @@ MEASUREMENTS: dict[str, Callable[[BenchCluster, bool], list[Row]]] = {
 def main(*, quick: bool, chosen: tuple[str, ...], output: str) -> None:
     """Measure a cluster of three nodes on this host: fresh, in a temporary directory, gone afterwards."""
     rows: list[Row] = []
+    # So that the nodes are ended then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="govraft-bench-") as directory:
         try:
             with BenchCluster(Path(directory) / "cluster") as cluster:

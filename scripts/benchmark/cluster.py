@@ -155,7 +155,9 @@ class BenchCluster:
         kind_text, payload = payload_type(command), encode_command(command)
         keys = self._keys[required_role(command).value]
         return seal(
-            kind_text, payload, [(key.public_key().public_bytes_raw(), key.sign(pae(kind_text, payload))) for key in keys]
+            kind_text,
+            payload,
+            [(key.public_key().public_bytes_raw(), key.sign(pae(kind_text, payload))) for key in keys],
         )
 
     def submit(self, envelope: bytes, node_id: str | None = None) -> Receipt:

@@ -27,11 +27,7 @@ def measure(cluster: BenchCluster, quick: bool) -> list[Row]:  # noqa: FBT001 - 
     for node in cluster.node_ids:
         used = 100 * (_cpu_s(cluster.pid(node)) - before[node]) / passed
         case = f"idle {'leader' if node == leader else 'follower'} {node}"
-        rows.append(
-            Row(
-                "CPU", case, "% core", used, aim=f"≤ {CPU_AIM_PERCENT:g} %", met=used <= CPU_AIM_PERCENT
-            )
-        )
+        rows.append(Row("CPU", case, "% core", used, aim=f"≤ {CPU_AIM_PERCENT:g} %", met=used <= CPU_AIM_PERCENT))
     return rows + memory_rows(cluster, "idle")
 
 

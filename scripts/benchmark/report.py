@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 150
+WIDTH = 165
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ def quantile(samples: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def sampled(name: str, case: str, unit: str, samples: Sequence[float], *, against: tuple[str, float] | None = None) -> Row:
+def sampled(
+    name: str, case: str, unit: str, samples: Sequence[float], *, against: tuple[str, float] | None = None
+) -> Row:
     """A row of samples in `unit`. `against` names a value in the same unit."""
     p50 = quantile(samples, 0.5)
     return Row(
@@ -76,19 +79,19 @@ def print_table(rows: Sequence[Row]) -> None:
         table.add_column(title, no_wrap=True)
     for title in ("p50", "p99", "max"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("unit")
+    table.add_column("unit", no_wrap=True)
     table.add_column("a second", justify="right", no_wrap=True)
-    table.add_column("compared with", overflow="fold")
+    table.add_column("compared with", no_wrap=True)
     for title in ("ratio", "difference"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("aim")
+    table.add_column("aim", no_wrap=True)
     previous = ""
     for row in rows:
         if previous and row.name != previous:
             table.add_section()
         table.add_row(row.name if row.name != previous else "", *_cells(row))
         previous = row.name
-    Console(width=WIDTH if not os.isatty(1) else None).print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def _cells(row: Row) -> list[str]:

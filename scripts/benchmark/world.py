@@ -43,7 +43,8 @@ def trace() -> list[tuple[Request, str]]:
     lines = (AGENTS / "trace.jsonl").read_text().splitlines()
     items = [json.loads(line) for line in lines]
     return [
-        (Request(item["principal"], item["action"], item["resource"], item["context"]), item["expect"]) for item in items
+        (Request(item["principal"], item["action"], item["resource"], item["context"]), item["expect"])
+        for item in items
     ]
 
 
@@ -113,7 +114,7 @@ def load_policies(cluster: BenchCluster, texts: list[str]) -> None:
         while added and sum(map(len, batch)) + len(added[0]) < ENVELOPE_ROOM_BYTES:
             batch.append(added.pop(0))
         dropped, removed = removed[:200], removed[200:]
-        last = published[-1] if published else {"version": 0, "digest": ""}
+        last: dict[str, Any] = published[-1] if published else {"version": 0, "digest": ""}
         envelope = cluster.build(
             PolicyPublish,
             version=last["version"] + 1,

@@ -5,8 +5,7 @@ fault                   what it does
 ======================  ==========================================================================================
 propose-anything        as leader it puts whatever a client hands in into the log, unexamined; what begins with
                         `raw:` even without the form of an entry
-diverge:SECTION         its machine smuggles a record into SECTION when it applies a command with the reason `diverge`
-diverge:outcome         its machine rejects such a command
+diverge:SECTION         its machine puts a record into SECTION when it applies a command with the reason `diverge`
 ======================  ==========================================================================================
 """
 
@@ -21,7 +20,7 @@ import govraft.node.core as core_module
 from govraft import daemon
 from govraft.core.crypto.digests import digest
 from govraft.core.machine.state import Changes
-from govraft.core.model.outcome import Rejected, Rejection
+from govraft.core.model.outcome import Rejected
 from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.node.effects import Effects
 from govraft.node.submissions import Done, Submissions, _Ticket
@@ -54,15 +53,13 @@ class Reckless(Submissions):
 
 
 def diverge(section: str) -> None:
+    """Let the machine put a record into `section` that no other node has."""
     honest = machine_module.handle
 
     def handle(state: Any, command: Any, context: Any) -> Changes | Rejected:
         result = honest(state, command, context)
-        if getattr(command, "reason", "") != "diverge" or isinstance(result, Rejected):
-            return result
-        if section == "outcome":
-            return Rejected(Rejection.INTERNAL_ERROR)
-        result.put(section, "policy/00" if section == "policies" else "mark/subject/smuggled", "smuggled" if section == "policies" else {})
+        if getattr(command, "reason", "") == "diverge" and isinstance(result, Changes):
+            result.put(section, "policy/00", "permit (principal, action, resource);")
         return result
 
     machine_module.handle = handle

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from integration.cluster_harness import ACTION, TOOL, Cluster, eventually
+
 from govraft import Allow, AsyncClient, Client, Denied, Deny
 from govraft.core.codec.note import Checkpoint, parse_note
 from govraft.core.lineage.leaf import Leaf

@@ -6,7 +6,8 @@ import threading
 from collections import Counter
 
 import pytest
-from integration.cluster_harness import Cluster, Node, eventually
+from integration.cluster_harness import Cluster, Node
+
 from govraft.errors import AvailabilityError
 
 pytestmark = pytest.mark.cluster

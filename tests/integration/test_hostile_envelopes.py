@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from integration.cluster_harness import Cluster, eventually
+
 from govraft.core.codec.canonical import pack_json
 from govraft.core.codec.envelope import pae, seal
 from govraft.core.crypto.keys import key_id
@@ -133,14 +133,18 @@ def misled() -> Iterator[Cluster]:
 
 def test_put_into_the_log_all_nodes_reject_it_alike(misled: Cluster) -> None:
     leader = misled.nodes[FAULTY].client
-    good = misled.quarantine("replayed")
+    header = misled.header()
+    good = misled.quarantine("replayed", **header)
     applied = leader.submit(good)
     hostile = {name: (build(misled), code) for name, (build, code) in HOSTILE.items()}
-    hostile["replayed"] = (good, "duplicate_command")
+    hostile["another command under a used id"] = (misled.revoke("replayed", **header), "duplicate_command")
     for name, (envelope, code) in hostile.items():
         with pytest.raises(RejectedError) as rejected:
             leader.submit(envelope)
         assert rejected.value.code == code, name
+    # Whoever hands in the same again is told what became of it the first time.
+    assert leader.submit(good).seq == applied.seq
+    hostile["replayed"] = (good, "duplicate_command")
     lineage = misled.verified_lineage()
     outcomes = {item.seq: item.outcome for item in lineage}
     newest = [(item.envelope, item.outcome) for item in lineage if item.seq > applied.seq]

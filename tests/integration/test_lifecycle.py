@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from integration.cluster_harness import Child, Cluster, eventually
+
 from govraft.errors import AvailabilityError
 from govraft.node.config import load_config
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from integration.cluster_harness import Cluster, Node, eventually
+
 from govraft.client.verdicts import Verdict
 
 pytestmark = pytest.mark.cluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from integration.cluster_harness import ACTION, TOOL, Cluster, eventually
+
 from govraft.client.connection import Connection, deadline_in
 from govraft.client.questions import ask_check
 

@@ -33,7 +33,8 @@ NOTE_BYTES_MAX = 64 * 1024
 COSIGNATURE_V1 = 0x04
 BLOB_BYTES = 4 + 8 + 64
 _DASH = "— "
-_SIZE = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z")
+_SIZE = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
+_TIME_S_MAX = 2**63 - 1
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -73,7 +74,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class NoteSignature(msgspec.Struct, frozen=True):
-    """One signature line: key name, key id (4 bytes), Unix time in seconds, Ed25519 signature (64 bytes)."""
+    """One cosignature line: key name, key id (4 bytes), Unix time in seconds, Ed25519 signature (64 bytes)."""
 
     name: str
     key_id: bytes
@@ -82,10 +83,18 @@ class NoteSignature(msgspec.Struct, frozen=True):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """A parsed, unverified note. `body` is the exact signed text."""
+    """A parsed, unverified note.
+
+    Attributes:
+        body: The exact signed text.
+        signatures: Its cosignatures.
+        others: Name and key id of each line whose signature has not the shape of a cosignature. Such a line is of an
+            unknown kind and counts for nothing; but one that claims to be of a known key is a bad signature of it.
+    """
 
     body: bytes
     signatures: tuple[NoteSignature, ...]
+    others: tuple[tuple[str, bytes], ...] = ()
 
 
 def cosignature_key_id(name: str, public_key: bytes) -> bytes:
@@ -99,7 +108,7 @@ def cosigned_message(body: bytes, time_s: int) -> bytes:
 
 
 def format_note(note: Note) -> bytes:
-    """Print a note; the inverse of `parse_note`."""
+    """Print a note; the inverse of `parse_note` but for lines of an unknown kind."""
     lines = [note.body.decode(), "\n"]
     for item in note.signatures:
         blob = item.key_id + item.time_s.to_bytes(8, "big") + item.signature
@@ -108,10 +117,7 @@ def format_note(note: Note) -> bytes:
 
 
 def parse_note(text: bytes) -> Note:
-    """Parse a signed note whose signatures are all cosignature/v1.
-
-    Signatures of another shape are skipped, as the specification asks: they are of an unknown kind, and are
-    counted for nothing.
+    """Parse a signed note.
 
     Raises:
         DecodeError: The text is not a signed note.
@@ -126,20 +132,29 @@ def parse_note(text: bytes) -> Note:
     lines = tail.split("\n")[:-1]
     if not lines or len(lines) > limits.SIGNATURES_PER_ENVELOPE:
         raise DecodeError(f"note has {len(lines)} signature lines; 1 to {limits.SIGNATURES_PER_ENVELOPE} are read")
-    parsed = (_parse_signature(line) for line in lines)
-    return Note(body.encode(), tuple(item for item in parsed if item is not None))
+    parsed = [_parse_signature(line) for line in lines]
+    return Note(
+        body.encode(),
+        tuple(item for item in parsed if isinstance(item, NoteSignature)),
+        tuple(item for item in parsed if not isinstance(item, NoteSignature)),
+    )
 
 
-def _parse_signature(line: str) -> NoteSignature | None:
+def _parse_signature(line: str) -> NoteSignature | tuple[str, bytes]:
     parts = line.removeprefix(_DASH).split(" ")
-    if not line.startswith(_DASH) or len(parts) != 2 or not parts[0] or "+" in parts[0]:
+    if not line.startswith(_DASH) or len(parts) != 2 or not _is_key_name(parts[0]):
         raise DecodeError("note has a malformed signature line")
     blob = _decode_base64(parts[1], None)
     if len(blob) < 5:
         raise DecodeError("note has a signature that is too short")
-    if len(blob) != BLOB_BYTES:
-        return None
-    return NoteSignature(parts[0], blob[:4], int.from_bytes(blob[4:12], "big"), blob[12:])
+    time_s = int.from_bytes(blob[4:12], "big")
+    if len(blob) != BLOB_BYTES or time_s > _TIME_S_MAX:
+        return parts[0], blob[:4]
+    return NoteSignature(parts[0], blob[:4], time_s, blob[12:])
+
+
+def _is_key_name(text: str) -> bool:
+    return bool(text) and "+" not in text and not any(character.isspace() for character in text)
 
 
 def _decode_text(data: bytes) -> str:

@@ -14,6 +14,7 @@ Source: protocol, "The round".
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -23,12 +24,14 @@ import msgspec
 from govraft.core.codec.canonical import pack, unpack
 from govraft.core.codec.note import Checkpoint
 from govraft.core.model import limits
+from govraft.core.model.ids import NODE_ID_PATTERN
 from govraft.errors import DecodeError
 
 __all__ = ["NONCE_BYTES", "Ack", "Kind", "Lease", "Probe", "Sign", "Signed", "decode_kind", "probe_digest", "sign"]
 
 NONCE_BYTES = 16
 _HOLDERS_MAX = limits.VOTERS + limits.OBSERVERS
+_NODE_ID = re.compile(NODE_ID_PATTERN)
 
 Sign = Callable[[bytes], bytes]
 """Signs a message with the node's Ed25519 key; gives 64 bytes."""
@@ -216,7 +219,10 @@ class Ack(msgspec.Struct, frozen=True):
             if len(fields[name]) != size:
                 raise DecodeError(f"ack has a `{name}` of the wrong length")
         outstanding = fields["outstanding"]
-        if len(outstanding) > _HOLDERS_MAX or not all(isinstance(item, str) for item in outstanding):
+        # Ids only: acks travel inside leases, so one long-winded ack could make every lease too large to send.
+        if len(outstanding) > _HOLDERS_MAX or not all(
+            isinstance(item, str) and _NODE_ID.match(item) for item in outstanding
+        ):
             raise DecodeError("ack has a malformed `outstanding`")
         for name in ("round", "seq", "time_s"):
             _natural(fields[name], name)

@@ -112,7 +112,7 @@ class RoundLeader:
         if before is None or ack.seq >= before.seq:
             self._heard[ack.node] = _Heard(signed, ack.seq, ack.nonce, now)
         answered = self._open.get(ack.probe)
-        if answered is not None:
+        if answered is not None and _names(ack, answered.content):
             answered.acks[ack.node] = (signed, ack)
         # An ack of one round can also be the one that another was waiting for: it proves that a holder moved on.
         for opened in reversed(self._open.values()):
@@ -128,22 +128,28 @@ class RoundLeader:
         return sign(Kind.LEASE, lease.encode(), signer=self._node_id, cluster=self._cluster, signing=self._signing)
 
     def _evidence(self, opened: _Open, electorate: Electorate) -> tuple[Signed, ...] | None:
-        """The acks that prove the round, or None while some are missing."""
-        seq = opened.content.checkpoint.seq
+        """The acks that prove the round, or None while some are missing.
+
+        A voter whose outstanding holders have not all moved on is left out while it waits for them: if the others are a
+        quorum, one voter that names a holder which never answers does not stop the cluster.
+        """
+        moved_on = self._moved_on(opened)
         voters = {member.id for member in electorate.voters}
-        granting = {node: pair for node, pair in opened.acks.items() if node in voters}
+        granting = {
+            node: ack
+            for node, (_, ack) in opened.acks.items()
+            if node in voters and moved_on.keys() >= set(ack.outstanding)
+        }
         if len(granting) < electorate.quorum_count:
             return None
-        acks = {node: signed for node, (signed, _) in granting.items()}
-        for holder in {name for _, ack in granting.values() for name in ack.outstanding}:
-            if holder in opened.acks:
-                acks[holder] = opened.acks[holder][0]
-                continue
-            heard = self._heard.get(holder)
-            if heard is None or heard.seq < seq:
-                return None
-            acks[holder] = heard.ack
-        return tuple(acks[node] for node in sorted(acks))
+        needed = set(granting).union(*(ack.outstanding for ack in granting.values()))
+        return tuple(moved_on[node] for node in sorted(needed))
+
+    def _moved_on(self, opened: _Open) -> dict[str, Signed]:
+        """For each node known to have acked the round's seq or a higher one, the ack that shows it."""
+        seq = opened.content.checkpoint.seq
+        later = {node: heard.ack for node, heard in self._heard.items() if heard.seq >= seq}
+        return later | {node: signed for node, (signed, _) in opened.acks.items()}
 
     def _certificate(self, opened: _Open, electorate: Electorate) -> bytes:
         signatures = []
@@ -154,6 +160,12 @@ class RoundLeader:
                 key_id = cosignature_key_id(name, member.public_key)
                 signatures.append(NoteSignature(name, key_id, ack.time_s, ack.cosignature))
         return format_note(Note(opened.content.checkpoint.encode(), tuple(signatures)))
+
+
+def _names(ack: Ack, probe: Probe) -> bool:
+    """Whether an ack of that probe also names its round and checkpoint, as each honest one does."""
+    checkpoint = probe.checkpoint
+    return (ack.round, ack.seq, ack.root) == (probe.round, checkpoint.seq, checkpoint.root)
 
 
 def _state(probe: Probe) -> tuple[int, int, int, bytes]:

@@ -166,7 +166,7 @@ class _Replay:
             own = leaf
         else:
             own = self._replay(seq, leaf, entry)
-        # SAFETY: test_lineage_export.py::test_every_tampering_is_refused
+        # The root would differ as well; here it can be said where and in what.
         if own != leaf:
             raise LineageError(f"replaying seq {seq} gives another leaf: {_difference(own, leaf)}")
         self._taken = seq

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 AGENT = 'Agent::"a"'
 
@@ -111,6 +112,16 @@ def key(cluster, name: str) -> str:
 def test_keys_by_uri_id_and_assignment(cluster) -> None:
     for text in (key(cluster, "olga"), "oscar", f"olga={key(cluster, 'olga')}"):
         assert cluster("quarantine", "subject", f'Agent::"{hash(text)}"', "--reason", "x", "--key", text).code == 0
+
+
+def test_a_key_of_nobody_is_refused(cluster, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    stranger.chmod(0o600)
+    done = cluster("revoke", "subject", AGENT, "--reason", "x", "--key", f"file2:{stranger}")
+    assert (done.code, "[key_invalid]" in done.err) == (2, True)
 
 
 def test_too_few_or_wrong_keys_are_refused_here(cluster) -> None:

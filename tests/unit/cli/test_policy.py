@@ -100,7 +100,7 @@ def test_large_policies_and_mass_removal_fit(sample: SampleCluster) -> None:
     machine = Machine(sample.genesis)
     current = publish(machine, sample, EMPTY, Bundle(0, "", SCHEMA, many(20, 9_000)))
     current = publish(machine, sample, current, Bundle(0, "", SCHEMA, many(1_500, 1)))
-    current = publish(machine, sample, current, Bundle(0, "", SCHEMA, {}))
+    current = publish(machine, sample, current, Bundle(0, "", SCHEMA + "// new\n", {}))
     assert current.policies == {}
     assert POLICIES > 1_500
 

@@ -87,6 +87,7 @@ def test_two_clusters_never_have_one_id(tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert run(["init", "--out", str(tmp_path / name), "--name", "same"]) == 0
     assert genesis_of(tmp_path / "a").cluster_id != genesis_of(tmp_path / "b").cluster_id
+    assert genesis_of(tmp_path / "a").nonce != genesis_of(tmp_path / "b").nonce
 
 
 def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,14 +30,14 @@ def invoke(*arguments: str) -> Result:
 
 
 def test_a_fresh_configuration_is_usable(config: Path) -> None:
-    result = invoke("check-config", "--config", str(config))
+    result = invoke("check-config", str(config))
     assert (result.exit_code, result.stderr) == (0, "")
     assert "node-1" in result.stdout
 
 
 def test_checking_starts_and_writes_nothing(config: Path) -> None:
     before = sorted(config.parent.parent.parent.rglob("*"))
-    invoke("check-config", "--config", str(config))
+    invoke("check-config", str(config))
     assert sorted(config.parent.parent.parent.rglob("*")) == before
 
 
@@ -60,7 +60,7 @@ def test_a_mistake_is_named_with_file_and_key(config: Path, old: str, new: str, 
     text = config.read_text()
     assert old in text
     config.write_text(text.replace(old, new))
-    result = invoke("check-config", "--config", str(config))
+    result = invoke("check-config", str(config))
     assert (result.exit_code, result.stdout) == (2, "")
     assert str(config) in result.stderr
     assert key in result.stderr
@@ -71,7 +71,7 @@ def test_the_key_of_another_node_is_refused(config: Path) -> None:
     for kind in ("key", "cert"):
         stranger = config.parent.parent / "node-2" / f"node-2.{kind}.pem"
         (config.parent / f"node-1.{kind}.pem").write_bytes(stranger.read_bytes())
-    result = invoke("check-config", "--config", str(config))
+    result = invoke("check-config", str(config))
     assert result.exit_code == 2
     assert "genesis pins" in result.stderr
 
@@ -85,19 +85,19 @@ def test_another_certificate_of_the_same_key_is_refused(config: Path) -> None:
     for path in (key, certificate):
         path.unlink()
     other.save(key, certificate)
-    assert invoke("check-config", "--config", str(config)).exit_code == 2
+    assert invoke("check-config", str(config)).exit_code == 2
 
 
 def test_a_key_that_others_can_read_is_refused(config: Path) -> None:
     (config.parent / "node-1.key.pem").chmod(0o644)
-    result = invoke("check-config", "--config", str(config))
+    result = invoke("check-config", str(config))
     assert result.exit_code == 2
     assert "0644" in result.stderr
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    for command in ("check-config", "run"):
-        result = invoke(command, "--config", str(tmp_path / "absent.toml"))
+    for command in (["check-config"], ["run", "--config"]):
+        result = invoke(*command, str(tmp_path / "absent.toml"))
         assert result.exit_code == 2
         assert "absent.toml" in result.stderr
 

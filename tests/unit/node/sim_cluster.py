@@ -1,25 +1,32 @@
-"""Several `NodeCore`s on one virtual clock, a lossy network and disks that lose what was not synced."""
+"""Several whole nodes on one virtual clock, a lossy network, and disks that lose what was not synced.
+
+`SimCluster` runs `NodeCore` with the real engine. Whoever wants to watch gives a `Watcher`.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from govraft.adapters.engine.sequencer import PysyncobjSequencer
 from govraft.adapters.engine.timing import EngineTiming
 from govraft.adapters.node_key import NodeIdentity
 from govraft.adapters.store_rules import Progress, advance
-from govraft.core.codec.envelope import seal
+from govraft.core.codec.envelope import pae, seal
 from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.authority import Authority, Role
-from govraft.core.model.commands import Command, encode_command, payload_type
-from govraft.core.codec.envelope import pae
+from govraft.core.model.commands import Command, Quarantine, TargetKind, encode_command, payload_type
 from govraft.core.model.electorate import Member, QuorumRule
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
 from govraft.node.core import NodeCore, NodeSettings
+from govraft.node.effects import Effects
 from govraft.ports.store import (
     AddLeaf,
     Append,
@@ -31,10 +38,10 @@ from govraft.ports.store import (
     TruncateFrom,
     WriteBatch,
 )
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 WALL_START = 1_700_000_000_000
+HEARTBEAT_MS = 100
+LEASE_MS = 1000
 
 
 def raw(key: Ed25519PrivateKey) -> bytes:
@@ -45,7 +52,7 @@ def raw(key: Ed25519PrivateKey) -> bytes:
 class Clock:
     """One node's view of the shared virtual time."""
 
-    sim: SimCluster
+    sim: Any
     rate: float = 1.0
     wall_step_ms: int = 0
     offset_ns: int = 0
@@ -58,7 +65,7 @@ class Clock:
 
 
 class Disk:
-    """Durable state of one node; a write takes effect whole."""
+    """Durable state of one node. A write takes effect whole, and only if it keeps the rules of every store."""
 
     def __init__(self) -> None:
         self.journal: list = []
@@ -67,34 +74,37 @@ class Disk:
         self.cosigner = None
         self.isolation = None
         self.ran = False
-        self.progress = None
-        self.log: list[object] = []
+        self.progress = Progress()
 
     def load(self) -> StoredState:
         ran, self.ran = self.ran, True
-        return StoredState(
-            list(self.journal), self.hard_state, list(self.leaves), self.cosigner, self.isolation, ran
-        )
+        return StoredState(list(self.journal), self.hard_state, list(self.leaves), self.cosigner, self.isolation, ran)
 
     def write(self, batch: WriteBatch) -> None:
+        self.progress = advance(self.progress, batch)
         for op in batch.ops:
-            self.log.append(op)
             if isinstance(op, Append):
-                assert op.entry.index == len(self.journal) + 1
                 self.journal.append(op.entry)
             elif isinstance(op, TruncateFrom):
-                assert op.index > self.hard_state.commit_index
-                del self.journal[op.index - 1 :]
+                self.journal = [entry for entry in self.journal if entry.index < op.index]
             elif isinstance(op, SetHardState):
                 self.hard_state = op.hard_state
             elif isinstance(op, AddLeaf):
-                assert op.seq == len(self.leaves) + 1
                 self.leaves.append(op.leaf)
             elif isinstance(op, SetCosigner):
-                assert self.cosigner is None or op.record.seq > self.cosigner.seq
                 self.cosigner = op.record
             elif isinstance(op, SetIsolation):
                 self.isolation = self.isolation or op.record
+
+
+class Watcher:
+    """Sees everything, changes nothing."""
+
+    def started(self, node: SimNode) -> None:
+        """A node begins a life."""
+
+    def look(self, node: SimNode) -> None:
+        """A running node, after its turn or after time has passed."""
 
 
 @dataclass
@@ -106,96 +116,58 @@ class SimNode:
     core: NodeCore | None = None
     paused: bool = False
     life: int = 0
+    writing: tuple[int, Effects] | None = None
 
 
-class SimCluster:
-    """Steps every node each millisecond; frames take `delay_ms`."""
+class Network:
+    """Clock, queue of frames and durable writes; what a node is made of is for the subclass to say."""
 
-    def __init__(self, nodes: int = 3, *, seed: int = 0, quorum: QuorumRule = QuorumRule.MAJORITY) -> None:
+    def __init__(self, *, seed: int = 0, watcher: Watcher | None = None) -> None:
         self.rng = random.Random(seed)
         self.now_ns = 10**9
+        self.step_ms = 1
         self.delay_ms = (1, 3)
         self.loss = 0.0
+        self.duplication = 0.0
+        self.write_ms = (0, 0)
+        self.early_send = False
         self.queue: list[tuple[int, int, str, str, int, bytes]] = []
         self.cut: set[tuple[str, str]] = set()
         self.counter = 0
         self.tap: Callable[[str, str, int, bytes], bytes | None] = lambda source, target, channel, payload: payload
-        self.authority_keys = {name: Ed25519PrivateKey.generate() for name in ("operator-1", "policy-1", "root-1")}
+        self.delay: Callable[[str, str, bytes], int | None] = lambda source, target, payload: None
+        self.watcher = watcher or Watcher()
         self.nodes: dict[str, SimNode] = {}
-        for place in range(1, nodes + 1):
-            name = f"node-{place}"
-            self.nodes[name] = SimNode(name, NodeIdentity.create(name), Clock(self))
-        members = tuple(
-            Member(node.id, node.identity.public_key, node.identity.certificate, True, f"127.0.0.1:{7000 + place}")
-            for place, node in enumerate(self.nodes.values())
-        )
-        authorities = tuple(
-            Authority(name, raw(key), (Role(name.split("-")[0]),)) for name, key in self.authority_keys.items()
-        )
-        self.genesis = Genesis.decode(
-            Genesis(
-                version=1,
-                name="sim",
-                created=WALL_START,
-                nonce="00" * 16,
-                quorum=quorum,
-                lease_ms=1000,
-                clock_drift_max_ppm=10_000,
-                clock_skew_max_ms=500,
-                members=members,
-                authorities=authorities,
-                thresholds={"root": 1, "policy": 1, "operator": 1},
-            ).encode()
-        )
-        for node in self.nodes.values():
-            self.start(node.id)
+
+    # Faults.
 
     def start(self, name: str) -> None:
+        raise NotImplementedError
+
+    def crash(self, name: str, *, lands: bool = False) -> None:
+        """Kill a node. A write that is under way is lost, or lands without anybody having heard of it."""
         node = self.nodes[name]
-        node.life += 1
-        rng = random.Random(self.rng.getrandbits(64))
-
-        def make_sequencer(**given: object) -> PysyncobjSequencer:
-            return PysyncobjSequencer(
-                node_id=name,
-                timing=EngineTiming(0.1, 0.5, 1.0),
-                monotonic=lambda: node.clock.boottime() / 1e9,
-                rng=rng,
-                **given,
-            )
-
-        node.core = NodeCore(
-            settings=NodeSettings(node_id=name, heartbeat_ms=100, life=str(node.life)),
-            genesis=self.genesis,
-            stored=node.disk.load(),
-            signing=node.identity.sign,
-            is_valid=VerificationCache(verify),
-            clock=node.clock,
-            entropy=rng.randbytes,
-            make_sequencer=make_sequencer,
-        )
-        for other in self.nodes.values():
-            if other.id != name:
-                node.core.on_link(other.id, up=True)
-                if other.core is not None:
-                    other.core.on_link(name, up=True)
-
-    def crash(self, name: str) -> None:
-        node = self.nodes[name]
-        node.core = None
+        if node.writing is not None and lands:
+            node.disk.write(node.writing[1].batch)
+        node.core, node.writing, node.paused = None, None, False
         for other in self.nodes.values():
             if other.core is not None:
                 other.core.on_link(name, up=False)
 
     def partition(self, *names: str) -> None:
+        """Cut these nodes off from all others."""
         for name in names:
             for other in self.nodes:
                 if other not in names:
-                    self.cut |= {(name, other), (other, name)}
-                    if self.nodes[name].core:
-                        self.nodes[name].core.on_link(other, up=False)
-                    if self.nodes[other].core:
-                        self.nodes[other].core.on_link(name, up=False)
+                    self.sever(name, other)
+                    self.sever(other, name)
+
+    def sever(self, source: str, target: str) -> None:
+        """Cut one direction of one link."""
+        self.cut.add((source, target))
+        core = self.nodes[source].core
+        if core is not None:
+            core.on_link(target, up=False)
 
     def heal(self) -> None:
         self.cut.clear()
@@ -204,26 +176,54 @@ class SimCluster:
                 if node.core and other.core and node.id != other.id:
                     node.core.on_link(other.id, up=True)
 
+    # Time.
+
     def step(self, ms: int = 1) -> None:
-        for _ in range(ms):
-            self.now_ns += NS_PER_MS
-            due = [item for item in self.queue if item[0] <= self.now_ns]
-            self.queue = [item for item in self.queue if item[0] > self.now_ns]
-            for _, _, source, target, channel, payload in sorted(due, key=lambda item: item[:2]):
-                core = self.nodes[target].core
-                if self.nodes[target].paused:
-                    self.queue.append((self.now_ns + NS_PER_MS, self.counter, source, target, channel, payload))
-                    self.counter += 1
-                elif core is not None and (source, target) not in self.cut:
-                    core.on_frame(source, channel, payload)
+        for _ in range(0, ms, self.step_ms):
+            self.now_ns += self.step_ms * NS_PER_MS
+            for node in self.nodes.values():
+                self._look(node)
+            self._deliver()
             for node in self.nodes.values():
                 if node.core is not None and not node.paused:
                     self.turn(node)
+                    self._look(node)
+
+    def _look(self, node: SimNode) -> None:
+        if node.core is not None and not node.paused:
+            self.watcher.look(node)
+
+    def _deliver(self) -> None:
+        due = [item for item in self.queue if item[0] <= self.now_ns]
+        self.queue = [item for item in self.queue if item[0] > self.now_ns]
+        for _, number, source, target, channel, payload in sorted(due):
+            node = self.nodes[target]
+            if node.paused:
+                self.queue.append((self.now_ns + NS_PER_MS, number, source, target, channel, payload))
+            elif node.core is not None and (source, target) not in self.cut:
+                node.core.on_frame(source, channel, payload)
 
     def turn(self, node: SimNode) -> None:
         node.core.settle()
+        if node.writing is not None:
+            until, effects = node.writing
+            if self.now_ns < until:
+                return
+            node.writing = None
+            node.disk.write(effects.batch)
+            if not self.early_send:
+                self.release(node, effects)
         effects = node.core.take_effects()
-        node.disk.write(effects.batch)
+        delay_ms = self.rng.randint(*self.write_ms)
+        if effects.batch.is_empty or delay_ms == 0:
+            node.disk.write(effects.batch)
+            self.release(node, effects)
+            return
+        node.writing = (self.now_ns + delay_ms * NS_PER_MS, effects)
+        if self.early_send:
+            self.release(node, effects)
+
+    def release(self, node: SimNode, effects: Effects) -> None:
         for send in effects.sends:
             self.send(node.id, send.peer, send.channel, send.payload)
         for call in effects.after:
@@ -231,11 +231,17 @@ class SimCluster:
 
     def send(self, source: str, target: str, channel: int, payload: bytes) -> None:
         changed = self.tap(source, target, channel, payload)
-        if changed is None or (source, target) in self.cut or (source != target and self.rng.random() < self.loss):
+        if changed is None or (source, target) in self.cut:
             return
-        delay = 0 if source == target else self.rng.randint(*self.delay_ms)
-        self.counter += 1
-        self.queue.append((self.now_ns + delay * NS_PER_MS, self.counter, source, target, channel, changed))
+        copies = 1
+        if source != target:
+            copies = 0 if self.rng.random() < self.loss else 1 + (self.rng.random() < self.duplication)
+        for _ in range(copies):
+            delay = self.delay(source, target, changed)
+            if delay is None:
+                delay = 0 if source == target else self.rng.randint(*self.delay_ms)
+            self.counter += 1
+            self.queue.append((self.now_ns + delay * NS_PER_MS, self.counter, source, target, channel, changed))
 
     def run_until(self, condition: Callable[[], object], *, limit_ms: int = 20_000) -> None:
         for _ in range(limit_ms):
@@ -264,6 +270,87 @@ class SimCluster:
     def all_serving(self) -> bool:
         return all(self.serving(name) for name in self.nodes)
 
+
+def make_genesis(
+    identities: dict[str, NodeIdentity],
+    authorities: dict[str, Ed25519PrivateKey],
+    quorum: QuorumRule = QuorumRule.MAJORITY,
+    *,
+    observers: tuple[str, ...] = (),
+) -> Genesis:
+    members = tuple(
+        Member(name, identity.public_key, identity.certificate, name not in observers, f"127.0.0.1:{7000 + place}")
+        for place, (name, identity) in enumerate(sorted(identities.items()))
+    )
+    holders = tuple(Authority(name, raw(key), (Role(name.split("-")[0]),)) for name, key in sorted(authorities.items()))
+    file = Genesis(
+        version=1,
+        name="sim",
+        created=WallMs(WALL_START),
+        nonce="00" * 16,
+        quorum=quorum,
+        lease_ms=LEASE_MS,
+        clock_drift_max_ppm=10_000,
+        clock_skew_max_ms=500,
+        members=members,
+        authorities=holders,
+        thresholds={"root": 1, "policy": 1, "operator": 1},
+    )
+    return Genesis.decode(file.encode())
+
+
+class SimCluster(Network):
+    """Steps every node each millisecond; frames take `delay_ms`."""
+
+    def __init__(
+        self,
+        nodes: int = 3,
+        *,
+        seed: int = 0,
+        quorum: QuorumRule = QuorumRule.MAJORITY,
+        watcher: Watcher | None = None,
+    ) -> None:
+        super().__init__(seed=seed, watcher=watcher)
+        self.authority_keys = {name: Ed25519PrivateKey.generate() for name in ("operator-1", "policy-1", "root-1")}
+        names = [f"node-{place}" for place in range(1, nodes + 1)]
+        self.nodes = {name: SimNode(name, NodeIdentity.create(name), Clock(self)) for name in names}
+        identities = {name: node.identity for name, node in self.nodes.items()}
+        self.genesis = make_genesis(identities, self.authority_keys, quorum)
+        for name in names:
+            self.start(name)
+
+    def start(self, name: str) -> None:
+        node = self.nodes[name]
+        node.life += 1
+        rng = random.Random(self.rng.getrandbits(64))
+
+        def make_sequencer(**given: Any) -> PysyncobjSequencer:
+            return PysyncobjSequencer(
+                node_id=name,
+                timing=EngineTiming(0.1, 0.5, 1.0),
+                monotonic=lambda: node.clock.boottime() / 1e9,
+                rng=rng,
+                **given,
+            )
+
+        node.core = NodeCore(
+            settings=NodeSettings(node_id=name, heartbeat_ms=HEARTBEAT_MS, life=str(node.life)),
+            genesis=self.genesis,
+            stored=node.disk.load(),
+            signing=node.identity.sign,
+            is_valid=VerificationCache(verify),
+            clock=node.clock,
+            entropy=rng.randbytes,
+            make_sequencer=make_sequencer,
+        )
+        self.watcher.started(node)
+        for other in self.nodes.values():
+            if other.id != name:
+                if (name, other.id) not in self.cut:
+                    node.core.on_link(other.id, up=True)
+                if other.core is not None and (other.id, name) not in self.cut:
+                    other.core.on_link(name, up=True)
+
     @property
     def leader(self) -> SimNode | None:
         leaders = [n for n in self.nodes.values() if n.core and n.core.sequencer.is_leader]
@@ -275,7 +362,24 @@ class SimCluster:
         keys = [self.authority_keys[name] for name in signers]
         return seal(kind, payload, [(raw(key), key.sign(message)) for key in keys])
 
-    def submit(self, name: str, envelope: bytes, wait: str = "effective", timeout_ms: int = 10_000) -> list[object]:
-        answers: list[object] = []
+    def quarantine(
+        self, command_id: str, subject: str = 'Agent::"a"', *, kind: TargetKind = TargetKind.SUBJECT
+    ) -> bytes:
+        """A signed command that works: enough for most purposes."""
+        not_after = WallMs(WALL_START + self.now_ns // NS_PER_MS + 3_600_000)
+        return self.envelope(
+            Quarantine(
+                cluster=self.genesis.cluster_id,
+                command_id=command_id,
+                not_after=not_after,
+                kind=kind,
+                id=subject,
+                reason="test",
+            ),
+            "operator-1",
+        )
+
+    def submit(self, name: str, envelope: bytes, wait: str = "effective", timeout_ms: int = 10_000) -> list[Any]:
+        answers: list[Any] = []
         self.nodes[name].core.submit(envelope, wait=wait, timeout_ms=timeout_ms, done=answers.append)
         return answers

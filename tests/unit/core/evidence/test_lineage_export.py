@@ -84,6 +84,19 @@ def test_every_tampering_is_refused(history, name: str) -> None:
         prove_lineage(lines_of(history, certificate), history.sample.genesis)
 
 
+def test_a_difference_is_named(history) -> None:
+    alter_leaf(history, 3, state_root=bytes(32))
+    with pytest.raises(VerificationError, match="seq 3 gives another leaf: `state_root` differs"):
+        prove_lineage(lines_of(history), history.sample.genesis)
+
+
+def test_every_line_carries_its_own_seq(history) -> None:
+    lines = lines_of(history)
+    lines[3] = encode_record(9, history.leaves[2], history.entries[2])
+    with pytest.raises(VerificationError, match="seq 9 follows seq 2"):
+        prove_lineage(lines, history.sample.genesis)
+
+
 def test_a_certificate_of_another_root_is_refused(history) -> None:
     with pytest.raises(VerificationError, match="root"):
         prove_lineage(lines_of(history, history.certify(6, bytes(32))), history.sample.genesis)

@@ -11,21 +11,21 @@ from govraft.errors import VerificationError
 from govraft.testing.sample import CREATED, SampleCluster
 
 
-def receipt_of(history, seq: int = 3, **changes: object) -> dict[str, object]:
+def receipt_of(history, at: int = 3, **changes: object) -> dict[str, object]:
     machine = history.machine
     answer = SimpleNamespace(
-        command_id=f"c{seq - 1}",
-        outcome=Leaf.decode(history.leaves[seq - 1]).outcome,
-        seq=seq,
+        command_id=f"c{at - 1}",
+        outcome=Leaf.decode(history.leaves[at - 1]).outcome,
+        seq=at,
         certified_seq=machine.seq,
-        leaf=history.leaves[seq - 1],
-        proof=machine.lineage.inclusion_proof(seq - 1, machine.seq),
+        leaf=history.leaves[at - 1],
+        proof=machine.lineage.inclusion_proof(at - 1, machine.seq),
         certificate=history.certify(machine.seq, machine.root),
     )
     for name, value in changes.items():
         setattr(answer, name, value)
     cluster = history.sample.genesis.cluster_id
-    return encode_receipt_file(answer, cluster=cluster, envelope=history.envelopes[seq - 1])
+    return encode_receipt_file(answer, cluster=cluster, envelope=history.envelopes[at - 1])
 
 
 def prove(history, fields: dict[str, object]):

@@ -1,0 +1,199 @@
+"""Whole nodes under a sequencer that is not to be trusted.
+
+The convergence rules may not rest on anything that Raft promises. So here an adversary decides whom each node takes for
+the leader, in which term, and how far each has got in the log; several nodes may lead at once. Everything else of a node
+is real. Signatures are hashes, for speed: nobody in the arena forges.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import random
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sim_cluster import Clock, Network, SimNode, Watcher, make_genesis
+
+from govraft.adapters.node_key import NodeIdentity
+from govraft.core.convergence.messages import decode_kind
+from govraft.core.model.electorate import QuorumRule
+from govraft.core.model.genesis import Genesis
+from govraft.errors import AvailabilityError, DecodeError
+from govraft.node.core import NodeCore, NodeSettings
+from govraft.ports.sequencer import AdvanceCommit
+from govraft.ports.store import Append, HardState, JournalEntry
+
+RAFT, CONVERGENCE = 1, 2
+
+
+class View:
+    """What the adversary makes one node believe."""
+
+    def __init__(self) -> None:
+        self.leader: str | None = None
+        self.term = 0
+        self.target = 0
+        self.log = 0
+
+
+class ScriptedSequencer:
+    """Commits what the adversary says, and believes in the leader that the adversary names."""
+
+    def __init__(self, arena: Arena, name: str, given: dict[str, Any]) -> None:
+        self._arena, self._name, self._given = arena, name, given
+        self._entries = [entry.payload for entry in given["journal"]]
+        self._applied = 0
+        self._committed = given["hard_state"].commit_index
+
+    @property
+    def _view(self) -> View:
+        return self._arena.views[self._name]
+
+    @property
+    def leader_hint(self) -> str | None:
+        return self._view.leader
+
+    @property
+    def term(self) -> int:
+        return self._view.term
+
+    @property
+    def is_leader(self) -> bool:
+        return self._view.leader == self._name
+
+    @property
+    def commit_index(self) -> int:
+        return self._committed
+
+    @property
+    def last_index(self) -> int:
+        return len(self._entries)
+
+    @property
+    def has_unapplied(self) -> bool:
+        return self._applied < self._committed
+
+    def entry(self, index: int) -> bytes | None:
+        return self._entries[index - 1] if 0 < index <= self._applied else None
+
+    def propose(self, entry: bytes) -> None:
+        raise AvailabilityError("the adversary proposes", code="not_leader")
+
+    def receive(self, peer: str, frame: bytes) -> None:
+        """There are no frames."""
+
+    def link(self, peer: str, up: bool) -> None:
+        """Links decide nothing."""
+
+    def turn(self) -> None:
+        log = self._arena.logs[self._view.log]
+        while self._committed < min(self._view.target, len(log)):
+            entry = JournalEntry(self._committed + 1, 0, log[self._committed])
+            if len(self._entries) < entry.index:
+                self._given["record"](Append(entry))
+                self._entries.append(entry.payload)
+            self._committed += 1
+            self._given["record"](AdvanceCommit(HardState(commit_index=self._committed)))
+        while self._applied < self._committed:
+            self._applied += 1
+            self._given["on_commit"](self._applied, 0, self._entries[self._applied - 1])
+
+
+@functools.cache
+def cast(nodes: int, quorum: QuorumRule) -> tuple[Genesis, dict[str, NodeIdentity]]:
+    """One genesis for each size, as keys take long to make."""
+    identities = {name: NodeIdentity.create(name) for name in "abcdefg"[:nodes]}
+    authorities = {name: Ed25519PrivateKey.generate() for name in ("operator-1", "policy-1", "root-1")}
+    return make_genesis(identities, authorities, quorum), identities
+
+
+def fake_sign(public_key: bytes, message: bytes) -> bytes:
+    return hashlib.sha512(public_key + message).digest()
+
+
+def fake_is_valid(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    return signature == fake_sign(public_key, message)
+
+
+class Arena(Network):
+    """Nodes `a`, `b`, `c`, … at seq 1; nobody leads."""
+
+    def __init__(
+        self,
+        nodes: int = 3,
+        *,
+        seed: int = 0,
+        watcher: Watcher | None = None,
+        rates: dict[str, float] | None = None,
+        heartbeat_ms: int = 100,
+        quorum: QuorumRule = QuorumRule.MAJORITY,
+    ) -> None:
+        super().__init__(seed=seed, watcher=watcher)
+        self.genesis, identities = cast(nodes, quorum)
+        self.heartbeat_ms = heartbeat_ms
+        self.logs: list[list[bytes]] = [[], []]
+        self.views = {name: View() for name in identities}
+        self.nodes = {
+            name: SimNode(name, identity, Clock(self, (rates or {}).get(name, 1.0)))
+            for name, identity in identities.items()
+        }
+        for name in self.nodes:
+            self.start(name)
+
+    def start(self, name: str) -> None:
+        node = self.nodes[name]
+        node.life += 1
+        rng = random.Random(self.rng.getrandbits(64))
+        stored = node.disk.load()
+        node.core = NodeCore(
+            settings=NodeSettings(node_id=name, heartbeat_ms=self.heartbeat_ms, life=str(node.life)),
+            genesis=self.genesis,
+            stored=stored,
+            signing=lambda message: fake_sign(node.identity.public_key, message),
+            is_valid=fake_is_valid,
+            clock=node.clock,
+            entropy=rng.randbytes,
+            make_sequencer=lambda **given: ScriptedSequencer(self, name, given),
+        )
+        self.watcher.started(node)
+        for other in self.nodes:
+            node.core.on_link(other, up=True)
+
+    # What the adversary does.
+
+    def commit(self, count: int = 1, *, log: int = 0) -> None:
+        """Entries nobody could decode: each is rejected, and still becomes the next seq."""
+        for _ in range(count):
+            self.logs[log].append(b"entry %d of log %d" % (len(self.logs[log]) + 1, log))
+
+    def advance(self, *names: str, to_seq: int | None = None) -> None:
+        """Let nodes apply their log, up to a seq or to its end."""
+        for name in names:
+            view = self.views[name]
+            end = len(self.logs[view.log]) if to_seq is None else to_seq - 1
+            view.target = max(view.target, end)
+
+    def lead(self, leader: str, *followers: str, term: int | None = None) -> None:
+        """Make these nodes, and no others, believe in a leader."""
+        term = 1 + max(view.term for view in self.views.values()) if term is None else term
+        for name in (leader, *followers):
+            self.views[name].leader, self.views[name].term = leader, term
+
+    def slow(self, source: str, target: str, kind: str, ms: int) -> None:
+        """Delay one kind of message on one link."""
+        before = self.delay
+
+        def delay(from_node: str, to_node: str, payload: bytes) -> int | None:
+            if (from_node, to_node) == (source, target) and kind_of(payload) == kind:
+                return ms
+            return before(from_node, to_node, payload)
+
+        self.delay = delay
+
+
+def kind_of(payload: bytes) -> str:
+    try:
+        return decode_kind(payload).value
+    except DecodeError:
+        return ""
