@@ -34,12 +34,13 @@ from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.genesis import Genesis
 from govraft.errors import ConfigError, CorruptionError, GovraftError, InvariantViolation, StorageError
-from govraft.node.config import Address, NodeConfig, load_config, load_genesis, parse_address
+from govraft.node.config import Address, NodeConfig, parse_address
 from govraft.node.core import NodeCore, NodeSettings
 from govraft.node.runtime import NodeRuntime
 from govraft.node.service import NodeService
 from govraft.ports.sequencer import JournalOp, Sequencer
 from govraft.ports.store import HardState, JournalEntry
+from govraft.startup import load_node_files
 
 __all__ = ["EXIT_HALTED", "run"]
 
@@ -59,9 +60,7 @@ def run(config_path: Path) -> int:
     Raises:
         ConfigError: The configuration, genesis or key cannot be used; nothing was opened.
     """
-    config = load_config(config_path)
-    genesis = load_genesis(config)
-    identity = _load_identity(config, genesis)
+    config, genesis, identity = load_node_files(config_path)
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         config.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -69,7 +68,8 @@ def run(config_path: Path) -> int:
             config.data_dir / DATABASE_NAME, cluster_id=genesis.cluster_id, node_id=config.node_id
         )
     except OSError as error:
-        raise ConfigError(f"`{error.filename}`: {error.strerror}", file=str(config.file), key="node.data_dir") from error
+        message = f"`{error.filename}`: {error.strerror}"
+        raise ConfigError(message, file=str(config.file), key="node.data_dir") from error
     except StorageError as error:
         _log.critical("store refused", error=str(error), code=error.code)
         return EXIT_HALTED
@@ -83,22 +83,6 @@ def run(config_path: Path) -> int:
         return EXIT_HALTED
     finally:
         store.close()
-
-
-def _load_identity(config: NodeConfig, genesis: Genesis) -> NodeIdentity:
-    passphrase = None
-    if config.key_passphrase_path is not None:
-        try:
-            passphrase = config.key_passphrase_path.read_bytes().strip()
-        except OSError as error:
-            message = f"`{config.key_passphrase_path}`: {error.strerror}"
-            raise ConfigError(message, file=str(config.file), key="node.key_passphrase_file") from error
-    identity = NodeIdentity.load(config.key_path, config.certificate_path, passphrase)
-    member = genesis.electorate().find(config.node_id)
-    if member is None or (member.public_key, member.certificate) != (identity.public_key, identity.certificate):
-        message = f"is not the key that genesis pins for `{config.node_id}`"
-        raise ConfigError(message, file=str(config.file), key="node.key")
-    return identity
 
 
 class _Daemon:

@@ -172,7 +172,8 @@ class Tour:
                 raise StepError(f"the majority did not allow for {pause_s:.2f} s")
             healed_s = self._heal(watch)
         return (
-            f"{follower} denied {denied_s:.2f} s after the cut, nobody else; all allow {healed_s:.2f} s after healing"
+            f"{follower} denied {denied_s:.2f} s after `cut` returned, nobody else; "
+            f"all allow {healed_s:.2f} s after healing"
         )
 
     def cut_leader(self) -> str:
@@ -185,7 +186,7 @@ class Tour:
                 raise StepError(f"the majority did not allow for {pause_s:.2f} s, more than {FAILOVER_MAX_S} s")
             healed_s = self._heal(watch)
         return (
-            f"{leader} denied {denied_s:.2f} s after the cut; the others paused for {pause_s:.2f} s; "
+            f"{leader} denied {denied_s:.2f} s after `cut` returned; the others paused for {pause_s:.2f} s; "
             f"all allow {healed_s:.2f} s after healing"
         )
 
@@ -222,8 +223,9 @@ class Tour:
         """Cut `node` off for some leases.
 
         Returns:
-            Seconds from the cut to its first denial, and the longest pause of any other node.
+            Seconds from the moment the cut was reported to its first denial, and the longest pause of any other node.
         """
+        asked = time.monotonic()
         self._run("cluster", "cut", str(self.directory), node)
         cut = time.monotonic()
         enough = cut + (1 + LEASES_WATCHED) * self._lease_s
@@ -239,7 +241,7 @@ class Tour:
         if stale:
             raise StepError(f"{node} allowed {stale[-1].asked - cut:.2f} s after it was cut off")
         first = next(sample for sample in answers if sample.answer != "allow")
-        return first.asked - cut, max(_longest_pause(watch.since(other, cut)) for other in others)
+        return first.asked - cut, max(_longest_pause(watch.since(other, asked)) for other in others)
 
     def _heal(self, watch: Watch) -> float:
         self._run("cluster", "heal", str(self.directory))

@@ -170,7 +170,7 @@ class PeerNetwork:
             # Event loops take what a protocol raises for trouble with its connection, and go on.
             self._fault(error)
 
-    def _link_changed(self, peer_id: str, is_up: bool) -> None:
+    def _link_changed(self, peer_id: str, is_up: bool) -> None:  # noqa: FBT001 - the link's callback
         try:
             self._on_link(peer_id, is_up)
         except (Exception, InvariantViolation) as error:  # noqa: BLE001 - reported, and the node halts

@@ -48,8 +48,12 @@ class Service(Protocol):
         ...
 
     def read(self, what: str, params: dict[str, Any]) -> object | Awaitable[object]:
-        """Read governance state: `status`, `certificate`, `policies`, `policy`, `entities`, `entity`, `authorities`,
-        `marks`, `lineage` (`from`, `to`), `genesis` or `members`.
+        """Read governance state.
+
+        Args:
+            what: `status`, `certificate`, `policies`, `policy`, `entities`, `entity`, `authorities`, `marks`,
+                `lineage` (`from`, `to`), `genesis` or `members`.
+            params: What to select.
 
         Returns:
             Anything msgpack can carry, `msgspec.Struct` included, within `RESPONSE_BYTES`: page what can grow.

@@ -20,11 +20,11 @@ from govraft.api.peer_credentials import PeerRules
 from govraft.api.service import Service
 from govraft.api.socket_connection import ClientConnection
 from govraft.api.socket_office import Office, SocketLimits
+from govraft.core.model.limits import SOCKET_PATH_BYTES
 from govraft.errors import AvailabilityError, InputError, InvariantViolation
 
 __all__ = ["SocketServer"]
 
-_PATH_BYTES_MAX = 107 - len(".new")  # sockaddr_un.sun_path, less the ending of the provisional name
 _PROBE_TIMEOUT_S = 0.5
 
 
@@ -66,8 +66,8 @@ class SocketServer:
         Raises:
             InputError: The path is too long for a socket, or the mode lets everybody in.
         """
-        if len(os.fsencode(path)) > _PATH_BYTES_MAX:
-            raise InputError(f"socket path `{path}` is too long: use at most {_PATH_BYTES_MAX} bytes")
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+            raise InputError(f"socket path `{path}` is too long: use at most {SOCKET_PATH_BYTES} bytes")
         if mode & ~0o770:
             raise InputError(f"socket mode {mode:o} is not usable: use 660 or 600")
         self._path = path
@@ -113,7 +113,7 @@ class SocketServer:
         self._server = await loop.create_unix_server(
             lambda: ClientConnection(self._office), sock=listener, backlog=self._office.limits.clients
         )
-        os.replace(self._provisional_path, self._path)
+        self._provisional_path.replace(self._path)
         self._sweep()
 
     async def stop(self) -> None:

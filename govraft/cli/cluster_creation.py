@@ -25,12 +25,12 @@ from govraft.cli.free_ports import find_free_ports
 from govraft.core.model.authority import Authority
 from govraft.core.model.electorate import Member
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.limits import SOCKET_PATH_BYTES
 from govraft.errors import ConfigError, GovraftError, InputError
 from govraft.node.config import load_config, load_genesis
 
 __all__ = ["create_cluster"]
 
-_SOCKET_PATH_BYTES_MAX = 107 - len(".new")  # sockaddr_un.sun_path, less the ending of the server's provisional name
 _PORT_MAX = 65_535
 
 _SOCKET = "../../run/{id}.sock"
@@ -86,11 +86,11 @@ def create_cluster(
 
 def _check_socket_paths(plan: ClusterPlan, target: Path) -> None:
     for node in plan.nodes:
-        # As the node will spell it, relative to its configuration; with and without links in the way.
+        # As the node will spell it; with and without links in the way.
         for base in {target, target.resolve()}:
-            path = base / "nodes" / node.id / _SOCKET.format(id=node.id)
-            if len(os.fsencode(path)) > _SOCKET_PATH_BYTES_MAX:
-                message = f"socket path `{path}` is longer than {_SOCKET_PATH_BYTES_MAX} bytes"
+            path = os.path.normpath(base / "nodes" / node.id / _SOCKET.format(id=node.id))
+            if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+                message = f"socket path `{path}` is longer than {SOCKET_PATH_BYTES} bytes"
                 raise InputError(f"{message}; choose a shorter `--out`", code="path_too_long")
 
 

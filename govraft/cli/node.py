@@ -9,12 +9,10 @@ from typing import NoReturn
 import click
 
 from govraft import __version__
-from govraft.adapters.node_key import NodeIdentity
-from govraft.core.model.electorate import Member
-from govraft.errors import ConfigError, GovraftError, require
-from govraft.node.config import NodeConfig, load_config, load_genesis
+from govraft.errors import ConfigError, GovraftError
+from govraft.startup import load_node_files
 
-__all__ = ["EXIT_CONFIG", "EXIT_FAILED", "EXIT_UNAVAILABLE", "check_files", "main"]
+__all__ = ["EXIT_CONFIG", "EXIT_FAILED", "EXIT_UNAVAILABLE", "main"]
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
@@ -65,7 +63,7 @@ def check_config(config_path: Path) -> None:
     Exit codes: 0 usable, 2 not usable; the message names the file, the key and the reason.
     """
     try:
-        config = check_files(config_path)
+        config = load_node_files(config_path).config
     except ConfigError as error:
         _stop(str(error), EXIT_CONFIG)
     except GovraftError as error:
@@ -78,38 +76,6 @@ def check_config(config_path: Path) -> None:
 def version() -> None:
     """Print the version."""
     click.echo(f"govraft-node {__version__}")
-
-
-def check_files(path: Path) -> NodeConfig:
-    """Read everything that a node reads before it opens a socket, and hold the parts against each other.
-
-    Raises:
-        ConfigError: The configuration, the genesis, the key or the certificate cannot be used.
-    """
-    config = load_config(path)
-    genesis = load_genesis(config)
-    identity = NodeIdentity.load(config.key_path, config.certificate_path, _passphrase(config))
-    member = genesis.electorate().find(config.node_id)
-    require(member is not None, "load_genesis let a stranger through")
-    _check_pinned(config, identity, member)
-    return config
-
-
-def _check_pinned(config: NodeConfig, identity: NodeIdentity, member: Member | None) -> None:
-    # The other members compare both; a node with another pair would be up and never be heard.
-    if member is None or identity.public_key != member.public_key or identity.certificate != member.certificate:
-        message = f"`{config.certificate_path}` is not the certificate that genesis pins for `{config.node_id}`"
-        raise ConfigError(message, file=str(config.file), key="node.certificate")
-
-
-def _passphrase(config: NodeConfig) -> bytes | None:
-    if config.key_passphrase_path is None:
-        return None
-    try:
-        return config.key_passphrase_path.read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        message = f"`{config.key_passphrase_path}`: {error.strerror}"
-        raise ConfigError(message, file=str(config.file), key="node.key_passphrase_file") from error
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -28,6 +28,7 @@ Paths are relative to the file. Example::
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 import re
 import tomllib
@@ -152,7 +153,8 @@ def load_genesis(config: NodeConfig) -> Genesis:
     try:
         genesis = Genesis.decode(config.genesis_path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"`{config.genesis_path}`: {error.strerror}", file=str(config.file), key="node.genesis") from None
+        message = f"`{config.genesis_path}`: {error.strerror}"
+        raise ConfigError(message, file=str(config.file), key="node.genesis") from error
     except GovraftError as error:
         raise ConfigError(f"`{config.genesis_path}`: {error}", file=str(config.file), key="node.genesis") from error
     member_ids = {member.id for member in genesis.members}
@@ -162,8 +164,9 @@ def load_genesis(config: NodeConfig) -> Genesis:
     for peer in config.peer_addresses:
         if peer not in member_ids:
             raise ConfigError("is no member of genesis", file=str(config.file), key=f"peers.{peer}")
-    if config.profile.heartbeat_ms * 3 > genesis.lease_ms:
-        message = f"three heartbeats of {config.profile.heartbeat_ms} ms do not fit into the lease of {genesis.lease_ms} ms"
+    heartbeat_ms = config.profile.heartbeat_ms
+    if heartbeat_ms * 3 > genesis.lease_ms:
+        message = f"three heartbeats of {heartbeat_ms} ms do not fit into the lease of {genesis.lease_ms} ms"
         raise ConfigError(message, file=str(config.file), key="timing.heartbeat_ms")
     LeaseTiming(genesis.lease_ms, genesis.clock_drift_max_ppm, genesis.clock_skew_max_ms)
     return genesis
@@ -197,9 +200,10 @@ def _check(file: Path, parsed: _File) -> NodeConfig:
     ):
         if not value or len(value) > 4096 or "\0" in value:
             raise ConfigError("must not be empty", file=where, key=key)
-    socket_path = file.parent / parsed.listen.socket
-    if len(str(socket_path).encode()) > 107:
-        raise ConfigError(f"`{socket_path}` is longer than the 107 bytes of a Unix socket path", file=where, key="listen.socket")
+    socket_path = Path(os.path.normpath(file.parent / parsed.listen.socket))
+    if len(os.fsencode(socket_path)) > limits.SOCKET_PATH_BYTES:
+        message = f"`{socket_path}` is longer than the {limits.SOCKET_PATH_BYTES} bytes of a socket path"
+        raise ConfigError(message, file=where, key="listen.socket")
     if len(parsed.peers) > limits.VOTERS + limits.OBSERVERS:
         raise ConfigError("names more peers than a cluster can have", file=where, key="peers")
     passphrase = parsed.node.key_passphrase_file

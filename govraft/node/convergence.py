@@ -181,7 +181,7 @@ class Convergence:
             elif kind is Kind.ACK:
                 self._take_ack(signed, sequencer, effects)
             else:
-                self._take_lease(signed, payload, sequencer, effects)
+                self._take_lease(signed, payload, effects)
         except (CertificateError, InputError) as error:
             self.rejected_messages += 1
             self.diagnosis.set(Reason.QUORUM_UNVERIFIABLE, str(error))
@@ -232,7 +232,7 @@ class Convergence:
         if lease is not None:
             self._broadcast(lease.encode(), effects)
 
-    def _take_lease(self, signed: Signed, payload: bytes, sequencer: Sequencer, effects: Effects) -> None:
+    def _take_lease(self, signed: Signed, payload: bytes, effects: Effects) -> None:
         verified = verify_lease(signed, self._electorate, self._origin, self._cluster, is_valid=self._is_valid)
         if self._machine.seq >= verified.probe.checkpoint.seq:
             self._compare(verified, payload, effects)

@@ -10,7 +10,7 @@ rule  allow only if                                                       otherw
 2     own seq, root and sections are the certified ones                   `synchronizing`, `governance_…`, `…`
 4     no entry is known committed above that seq                          `synchronizing`
 6     nothing the request touches is quarantined or revoked, node too     `quarantined`, `revoked`
-7     Cedar says Allow and reports no error                               `policy_denied`, `policy_error`, `request_invalid`
+7     Cedar says Allow and reports no error                               `policy_denied`, `policy_error`, …
 ====  ==================================================================  ======================================
 
 Rules 2 and 4 heal by themselves within a round trip: for them alone the caller may wait and ask again.

@@ -234,8 +234,7 @@ class NodeRuntime:
             if self._is_halted:
                 return
             if send.peer == self._node_id:
-                # After the network has flushed: peers need not wait while this node verifies its own message.
-                self._loop.call_soon(self.on_frame, send.peer, send.channel, send.payload)
+                self.on_frame(send.peer, send.channel, send.payload)
             else:
                 self._peers.send(send.peer, send.channel, send.payload)
         for call in effects.after:

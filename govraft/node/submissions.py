@@ -51,7 +51,7 @@ class _Ticket:
     deadline: BoottimeNs
     done: Done
     sent_to: tuple[str, int] | None = None
-    sent_at: BoottimeNs = BoottimeNs(0)
+    sent_at: int = 0
     seq: int = 0
     code: str = ""
 
@@ -145,8 +145,10 @@ class Submissions:
         self._enqueue(name, envelope)
 
     def _take_refusal(self, peer: str, name: bytes, code: str, detail: str, sequencer: Sequencer) -> None:
-        """The leader would not propose it; as a lying leader cannot be told from an honest one, retrying is left to
-        the client, with the same command id."""
+        """The leader would not propose it.
+
+        A lying leader cannot be told from an honest one, so retrying is left to the client, with the same command id.
+        """
         if peer != sequencer.leader_hint or code not in _REJECTIONS:
             return
         for ticket in self._tickets.pop(name, []):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 165
+WIDTH = 190
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def measure(cluster: BenchCluster, quick: bool) -> list[Row]:  # noqa: FBT001 - 
             lag, asked = _until_denied(cluster, node, request)
             lags.append(lag)
             late += asked > 1
-    disk_ms = quantile(synced_commits(100), 0.5) / 1000
+    disk_ms = quantile(synced_commits(40, pause_s=0.02), 0.5) / 1000
     first = sampled("revocation", "submit → effective", "ms", effective, against=("synced commit", disk_ms))
     second = sampled("revocation", "effective → first deny, each node", "ms", lags)
     return [

@@ -178,7 +178,7 @@ class Node:
         return self.client.check(f'Agent::"{agent}"', ACTION, TOOL, **options)
 
     def may_allow(self) -> bool:
-        return self.is_running and self.status()["standing"] == "allow"
+        return bool(self.status()["standing"] == "allow")
 
     def lineage(self) -> list[tuple[bytes, bytes | None]]:
         """All leaves with their entries."""
@@ -259,7 +259,12 @@ class Cluster:
 
     def wait_allow(self, *node_ids: str, timeout_s: float = PATIENCE_S) -> None:
         wanted = self._select(node_ids)
-        eventually(lambda: all(node.may_allow() for node in wanted), self.describe, timeout_s)
+
+        def all_may() -> bool:
+            assert all(node.is_running for node in wanted), self.describe()
+            return all(node.may_allow() for node in wanted)
+
+        eventually(all_may, self.describe, timeout_s)
 
     def leader(self) -> Node:
         """The leader on which all running nodes agree, once they do."""

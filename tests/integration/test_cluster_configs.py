@@ -13,9 +13,9 @@ from govraft.cli.cluster_creation import create_cluster
 from govraft.cli.cluster_directory import ClusterDirectory, load_directory
 from govraft.cli.cluster_plan import load_plan
 from govraft.cli.cluster_run import start_cluster, stop_cluster
-from govraft.cli.node import check_files
 from govraft.core.model.electorate import QuorumRule
 from govraft.core.model.genesis import Genesis
+from govraft.startup import load_node_files
 
 CONFIGS = Path(__file__).resolve().parents[2] / "cluster-configs"
 EXPECTED = {
@@ -59,7 +59,7 @@ def test_each_makes_the_cluster_that_it_describes(make: Callable[[str], ClusterD
     assert (genesis.quorum, genesis.thresholds) == (quorum, thresholds)
     assert (len(genesis.electorate().voters), genesis.electorate().quorum_count) == (nodes, needed)
     for node in directory.nodes:
-        config = check_files(Path(node.config))
+        config = load_node_files(Path(node.config)).config
         assert config.profile.heartbeat_ms == (100 if profile == "lan" else 400)
         assert config.profile.heartbeat_ms * 3 <= genesis.lease_ms
 

@@ -46,49 +46,68 @@ class Riot:
         for _ in range(turns):
             self._act()
             self._wake()
-            self.sim.step(self.rng.choice((20, 40, 80, 200)))
+            self.sim.step(self.rng.choice((20, 150, 300, 600)))
         self._heal()
 
-    def _some(self) -> list[str]:
-        return self.rng.sample(self.names, self.rng.randint(1, len(self.names)))
-
     def _act(self) -> None:
-        action = self.rng.choices(
-            (self._commit, self._lead, self._cut, self._mend, self._crash, self._pause, self._step_wall, self._weather),
-            (4, 5, 2, 2, 1, 1, 0.3, 1),
-        )[0]
-        action()
+        action, weight = zip(
+            (self._reign, 3),
+            (self._split, 4),
+            (self._usurp, 3),
+            (self._sever, 1),
+            (self._crash, 1.5),
+            (self._pause, 0.7),
+            (self._step_wall, 0.2),
+            (self._weather, 0.7),
+            strict=True,
+        )
+        self.rng.choices(action, weight)[0]()
+
+    def _some(self, names: list[str]) -> list[str]:
+        return self.rng.sample(names, self.rng.randint(1, len(names)))
 
     def _commit(self) -> None:
         for log in (0, 1):
             self.sim.commit(self.rng.randint(1, 2), log=log)
-        self.sim.advance(*self._some())
 
-    def _lead(self) -> None:
-        some = self._some()
-        self.sim.lead(*some)
-        self.sim.advance(some[0])
-        if self.rng.random() < 0.7:
-            self.sim.advance(*some)
-
-    def _cut(self) -> None:
-        source, target = self.rng.sample(self.names, 2)
-        self.sim.sever(source, target)
-        if self.rng.random() < 0.5:
-            self.sim.partition(self.rng.choice(self.names))
-
-    def _mend(self) -> None:
+    def _reign(self) -> None:
+        """One leader for many, all at one seq."""
         self.sim.heal()
+        some = self._some(self.names)
+        self.sim.advance(*some)
+        self.sim.lead(*some)
+
+    def _split(self) -> None:
+        """Some are cut off with what they believe; the others move on."""
+        self.sim.heal()
+        some = self._some(self.names)
+        self.sim.partition(*some)
+        self._commit()
+        self.sim.advance(*some)
+        self.sim.lead(*some)
+
+    def _usurp(self) -> None:
+        """Whoever is furthest behind leads some others."""
+        self.sim.heal()
+        up = [node.id for node in self.sim.nodes.values() if node.core is not None]
+        if up:
+            last = min(up, key=lambda name: (self.sim.nodes[name].core.machine.seq, self.rng.random()))
+            some = [last, *self._some([name for name in self.names if name != last])]
+            self.sim.partition(*some)
+            self.sim.lead(*some)
+
+    def _sever(self) -> None:
+        self.sim.sever(*self.rng.sample(self.names, 2))
 
     def _crash(self) -> None:
         name = self.rng.choice(self.names)
         self.sim.crash(name, lands=self.rng.random() < 0.5)
-        self.wake_at[name] = self.sim.now_ns + self.rng.choice((0, 100, 1500)) * 10**6
+        self.wake_at[name] = self.sim.now_ns + self.rng.choice((0, 0, 100, 1500)) * 10**6
 
     def _pause(self) -> None:
         node = self.sim.nodes[self.rng.choice(self.names)]
         node.paused = node.core is not None
-        self.wake_at[node.id] = self.sim.now_ns + self.rng.choice((50, 500, 2500)) * 10**6
+        self.wake_at[node.id] = self.sim.now_ns + self.rng.choice((50, 500, 1500)) * 10**6
 
     def _step_wall(self) -> None:
         self.sim.nodes[self.rng.choice(self.names)].clock.wall_step_ms = self.rng.randint(-5000, 5000)
@@ -96,7 +115,7 @@ class Riot:
     def _weather(self) -> None:
         self.sim.loss = self.rng.choice((0, 0, 0.1, 0.3))
         self.sim.duplication = self.rng.choice((0, 0.2))
-        self.sim.delay_ms = self.rng.choice(((1, 5), (1, 50), (1, 900)))
+        self.sim.delay_ms = self.rng.choice(((1, 5), (1, 5), (1, 50), (1, 900)))
         self.sim.write_ms = self.rng.choice(((0, 0), (1, 10), (5, 300)))
 
     def _wake(self, *, everybody: bool = False) -> None:
@@ -115,8 +134,9 @@ class Riot:
             node.clock.wall_step_ms = 0
         self._wake(everybody=True)
         sim.heal()
-        for log in (0, 1):
-            sim.commit(log=log)
+        # A fork shows only at a seq that was certified.
+        sim.commit(max(len(log) for log in sim.logs) + 1 - len(sim.logs[0]))
+        sim.commit(len(sim.logs[0]) - len(sim.logs[1]), log=1)
         sim.advance(*self.names)
         sim.lead(*self.names)
         sim.step(4000)
@@ -132,10 +152,10 @@ class Riot:
                 assert core.machine.seq == core.convergence.certified_seq == len(self.sim.logs[0]) + 1
 
 
-@pytest.mark.parametrize("seed", named(range(30)))
+@pytest.mark.parametrize("seed", named(range(20)))
 def test_an_untrusted_sequencer_gives_no_stale_allow(seed):
     riot = Riot(seed)
-    riot.run(120)
+    riot.run(60)
     riot.check_liveness()
     assert riot.watcher.certificates > 10
     assert riot.watcher.allowed > 100
@@ -154,8 +174,8 @@ def test_an_untrusted_sequencer_gives_no_stale_allow(seed):
 def test_random_faults_alone_find_a_missing_rule(plant, error):
     """The scenarios of `test_rules` are written by who knows the rule; these seeds are not."""
     with rules.planted(plant), pytest.raises(error):
-        for seed in range(30):
-            Riot(seed).run(120)
+        for seed in range(24):
+            Riot(seed).run(60)
 
 
 # The real engine.
@@ -164,11 +184,10 @@ def test_random_faults_alone_find_a_missing_rule(plant, error):
 class Workload:
     """Commands from every node through random faults, each with an outcome that must keep being true."""
 
-    def __init__(self, seed: int, *, early_send: bool = False) -> None:
+    def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.watcher = ConvergenceWatcher()
         self.sim = SimCluster(seed=seed, watcher=self.watcher)
-        self.sim.early_send = early_send
         for node in self.sim.nodes.values():
             node.clock.rate = 1 + self.rng.uniform(-0.01, 0.01)
         self.names = list(self.sim.nodes)
@@ -181,7 +200,7 @@ class Workload:
             self._fault()
             for _ in range(3):
                 self._submit()
-                self.sim.step(self.rng.randint(5, 150))
+                self.sim.step(self.rng.randint(5, 400))
         self._heal()
         self.sim.run_until(self.sim.all_serving)
         self.sim.run_until(lambda: all(answers for answers in self.answers.values()))
@@ -212,7 +231,7 @@ class Workload:
         node = self.rng.choice(self._running())
         retried = self.answers and self.rng.random() < 0.3
         command_id = self.rng.choice(sorted(self.answers)) if retried else f"c{len(self.answers)}"
-        envelope = self.envelopes.setdefault(command_id, self.sim.quarantine(command_id))
+        envelope = self.envelopes.setdefault(command_id, self.sim.put(command_id))
         node.core.submit(
             envelope,
             wait="effective",
@@ -244,7 +263,7 @@ class Workload:
 
     def _repair(self) -> None:
         sim = self.sim
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.2:
             return
         sim.heal()
         sim.loss, sim.duplication, sim.delay_ms = 0.0, 0.0, (1, 3)
@@ -263,12 +282,12 @@ class Workload:
             answers or answers.append(AvailabilityError("", definite=False))
 
 
-@pytest.mark.parametrize("seed", named(range(8)))
+@pytest.mark.parametrize("seed", named(range(6)))
 def test_effective_commands_are_neither_lost_nor_doubled(seed):
     workload = Workload(seed)
-    workload.run(8)
+    workload.run(14)
     workload.check()
-    assert len(workload.effective) >= 3
+    assert len(workload.effective) >= 10
     assert workload.watcher.unverified == 0
 
 
@@ -282,13 +301,28 @@ def test_a_command_that_works_twice_is_noticed(monkeypatch):
     with pytest.raises(CommandError, match="more than once"):
         for seed in range(8):
             workload = Workload(seed)
-            workload.run(4)
+            workload.run(14)
             workload.check()
 
 
-def test_sending_before_writing_is_noticed():
-    with pytest.raises((CommandError, StaleAllowError, ForkError)):
-        for seed in range(8):
-            workload = Workload(seed, early_send=True)
-            workload.run(8)
-            workload.check()
+def power_fails_right_after_a_receipt(*, early_send: bool) -> None:
+    sim = SimCluster()
+    sim.run_until(sim.all_serving)
+    sim.early_send, sim.write_ms = early_send, (60, 60)
+    answers = sim.submit("node-1", sim.quarantine("c"))
+    sim.run_until(lambda: answers)
+    for name in sim.nodes:
+        sim.crash(name, lands=False)
+    for name in sim.nodes:
+        sim.start(name)
+    sim.run_until(sim.all_serving)
+    check_commands({node.id: history(node.core) for node in sim.nodes.values()}, {"c": answers[0]["seq"]})
+
+
+def test_an_effective_command_survives_a_power_failure_everywhere():
+    power_fails_right_after_a_receipt(early_send=False)
+
+
+def test_a_command_that_was_sent_before_it_was_written_is_missed():
+    with pytest.raises(CommandError, match="lacks"):
+        power_fails_right_after_a_receipt(early_send=True)

@@ -87,14 +87,14 @@ def a_voter_restarts_and_an_old_leader_asks_again() -> Arena:
 
 
 def a_voter_crashes_before_its_ack_is_durable(*, early_send: bool = False) -> Arena:
-    """A write takes 400 ms: the first is that of the entry, the second, which is lost, that of the ack."""
+    """`b` crashes while its write, which takes 400 ms, is under way."""
     sim = arena()
     sim.early_send = early_send
     sim.step(10)
     sim.write_ms = (400, 400)
     sim.partition("a")
     _b_and_c_move_on(sim)
-    sim.step(600)
+    sim.step(300)
     sim.crash("b", lands=False)
     sim.write_ms = (0, 0)
     sim.start("b")

@@ -30,7 +30,8 @@ class LeaseTiming(msgspec.Struct, frozen=True):
     skew_ms: int
 
     def __post_init__(self) -> None:
-        require(self.lease_ms > 0 and 0 <= self.drift_ppm < _PPM // 2 and self.skew_ms > 0, "lease timing is impossible")
+        possible = self.lease_ms > 0 and 0 <= self.drift_ppm < _PPM // 2 and self.skew_ms > 0
+        require(possible, "lease timing is impossible")
 
     @property
     def grant_ns(self) -> int:

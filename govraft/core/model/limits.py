@@ -48,6 +48,9 @@ REQUEST_BYTES = 64 * 1024
 CONTEXT_DEPTH = 32
 BATCH_CHECKS = 1_000
 
+# sockaddr_un.sun_path, less its end mark and the ending of the name under which the socket is first bound.
+SOCKET_PATH_BYTES = 107 - len(".new")
+
 FRAME_BYTES = 1024 * 1024
 PROPOSAL_BATCH_ENTRIES = 1_000
 PROPOSAL_BATCH_BYTES = 512 * 1024

@@ -426,7 +426,7 @@ class Mute(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
         self.transport.write(encode_hello(CLUSTER, "b", SESSION) + self.extra)
         if not self.extra:
             self.transport.pause_reading()

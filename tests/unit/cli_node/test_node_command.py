@@ -129,7 +129,7 @@ def test_a_run_ends_with_the_code_of_the_node(monkeypatch: pytest.MonkeyPatch, c
 
 def test_checking_a_configuration_loads_neither_engine_nor_policies(config: Path) -> None:
     program = (
-        "import sys; from govraft.cli.node import check_files; check_files(sys.argv[1]);"
+        "import sys; from govraft.startup import load_node_files; load_node_files(sys.argv[1]);"
         "print([name for name in ('pysyncobj', 'cedarpy', 'sqlite3') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program, str(config)], capture_output=True, text=True, check=True)

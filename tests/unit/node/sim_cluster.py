@@ -21,7 +21,15 @@ from govraft.core.codec.envelope import pae, seal
 from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.authority import Authority, Role
-from govraft.core.model.commands import Command, Quarantine, TargetKind, encode_command, payload_type
+from govraft.core.model.commands import (
+    Command,
+    EntityFields,
+    EntityPut,
+    Quarantine,
+    TargetKind,
+    encode_command,
+    payload_type,
+)
 from govraft.core.model.electorate import Member, QuorumRule
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
@@ -204,15 +212,17 @@ class Network:
                 node.core.on_frame(source, channel, payload)
 
     def turn(self, node: SimNode) -> None:
+        """As the runtime does it: one write at a time, and nothing leaves before it is durable."""
         node.core.settle()
         if node.writing is not None:
             until, effects = node.writing
             if self.now_ns < until:
+                if self.early_send:
+                    self._send_early(node)
                 return
             node.writing = None
             node.disk.write(effects.batch)
-            if not self.early_send:
-                self.release(node, effects)
+            self.release(node, effects)
         effects = node.core.take_effects()
         delay_ms = self.rng.randint(*self.write_ms)
         if effects.batch.is_empty or delay_ms == 0:
@@ -221,7 +231,15 @@ class Network:
             return
         node.writing = (self.now_ns + delay_ms * NS_PER_MS, effects)
         if self.early_send:
-            self.release(node, effects)
+            self._send_early(node)
+
+    def _send_early(self, node: SimNode) -> None:
+        """What a runtime that does not wait for its disk would do."""
+        until, waiting = node.writing
+        more = node.core.take_effects()
+        waiting.batch._ops.extend(more.batch.ops)
+        self.release(node, Effects(sends=waiting.sends + more.sends, after=waiting.after + more.after))
+        node.writing = (until, Effects(batch=waiting.batch))
 
     def release(self, node: SimNode, effects: Effects) -> None:
         for send in effects.sends:
@@ -362,9 +380,7 @@ class SimCluster(Network):
         keys = [self.authority_keys[name] for name in signers]
         return seal(kind, payload, [(raw(key), key.sign(message)) for key in keys])
 
-    def quarantine(
-        self, command_id: str, subject: str = 'Agent::"a"', *, kind: TargetKind = TargetKind.SUBJECT
-    ) -> bytes:
+    def quarantine(self, command_id: str, subject: str = "", *, kind: TargetKind = TargetKind.SUBJECT) -> bytes:
         """A signed command that works: enough for most purposes."""
         not_after = WallMs(WALL_START + self.now_ns // NS_PER_MS + 3_600_000)
         return self.envelope(
@@ -373,9 +389,18 @@ class SimCluster(Network):
                 command_id=command_id,
                 not_after=not_after,
                 kind=kind,
-                id=subject,
+                id=subject or f'Agent::"{command_id}"',
                 reason="test",
             ),
+            "operator-1",
+        )
+
+    def put(self, command_id: str) -> bytes:
+        """A signed command that would work each time, were it not for its id."""
+        not_after = WallMs(WALL_START + self.now_ns // NS_PER_MS + 3_600_000)
+        entities = (EntityFields(uid='Agent::"a"', attrs={}, parents=()),)
+        return self.envelope(
+            EntityPut(cluster=self.genesis.cluster_id, command_id=command_id, not_after=not_after, entities=entities),
             "operator-1",
         )
 
