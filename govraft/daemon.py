@@ -64,9 +64,7 @@ def run(config_path: Path) -> int:
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         config.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        store = SqliteStore(
-            config.data_dir / DATABASE_NAME, cluster_id=genesis.cluster_id, node_id=config.node_id
-        )
+        store = SqliteStore(config.data_dir / DATABASE_NAME, cluster_id=genesis.cluster_id, node_id=config.node_id)
     except OSError as error:
         message = f"`{error.filename}`: {error.strerror}"
         raise ConfigError(message, file=str(config.file), key="node.data_dir") from error
@@ -146,12 +144,19 @@ class _Daemon:
             heartbeat_ms=self._config.profile.heartbeat_ms,
             life=secrets.token_hex(6),
         )
+        is_valid = VerificationCache(verify)
+
+        def signing(message: bytes) -> bytes:
+            signature = self._identity.sign(message)
+            is_valid.remember(self._identity.public_key, signature, message)
+            return signature
+
         return NodeCore(
             settings=settings,
             genesis=self._genesis,
             stored=self._store.load(),
-            signing=self._identity.sign,
-            is_valid=VerificationCache(verify),
+            signing=signing,
+            is_valid=is_valid,
             clock=self._clock,
             entropy=secrets.token_bytes,
             make_sequencer=self._make_sequencer,

@@ -16,7 +16,7 @@ from govraft.errors import AvailabilityError, GovraftError, InputError
 
 __all__ = ["Connection", "StaleConnectionError", "deadline_in", "remaining_until"]
 
-_RECEIVE_BYTES = 256 * 1024
+_RECEIVE_BYTES = 64 * 1024
 _BACKLOG_PAUSE_S = 0.005
 
 T = TypeVar("T")

@@ -164,7 +164,9 @@ class Convergence:
             term=sequencer.term,
             now=now,
         )
-        self._broadcast(signed.encode(), effects)
+        self._broadcast(signed.encode(), effects, but=self._node_id)
+        # The node answers its own probe at once, so that its record joins the write that the probe waits for.
+        self._answer(signed, Probe.decode(signed.body), sequencer, effects)
 
     # What the node is told.
 
@@ -282,9 +284,10 @@ class Convergence:
                 return _SECTION_REASONS.get(name, Reason.LINEAGE_INCONSISTENT), f"section `{name}` differs"
         return Reason.LINEAGE_INCONSISTENT, "the sections agree, the lineage differs"
 
-    def _broadcast(self, payload: bytes, effects: Effects) -> None:
+    def _broadcast(self, payload: bytes, effects: Effects, *, but: str = "") -> None:
         for member in self._electorate.members:
-            effects.sends.append(Send(member.id, CONVERGENCE_CHANNEL, payload))
+            if member.id != but:
+                effects.sends.append(Send(member.id, CONVERGENCE_CHANNEL, payload))
 
     @property
     def _electorate(self) -> Electorate:

@@ -131,9 +131,7 @@ class Submissions:
         except InputError:
             self._convergence.rejected_messages += 1
 
-    def _take_forwarded(
-        self, peer: str, name: bytes, envelope: bytes, sequencer: Sequencer, effects: Effects
-    ) -> None:
+    def _take_forwarded(self, peer: str, name: bytes, envelope: bytes, sequencer: Sequencer, effects: Effects) -> None:
         if not sequencer.is_leader or name != digest("envelope", envelope):
             return
         examined = self._machine.examine(envelope, self._clock.wall())

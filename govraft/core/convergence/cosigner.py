@@ -227,5 +227,3 @@ class Cosigner:
         signature = self._signing(cosigned_message(body, now_s))
         self._cosignature = (body, now_s, signature)
         return now_s, signature
-
-

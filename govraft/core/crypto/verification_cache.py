@@ -31,7 +31,14 @@ class VerificationCache:
             return True
         if not self._is_valid(public_key, signature, message):
             return False
+        self._hold(name)
+        return True
+
+    def remember(self, public_key: bytes, signature: bytes, message: bytes) -> None:
+        """Note a signature that this process has just made: its own messages come back to it in leases."""
+        self._hold(hashlib.sha256(public_key + signature + message).digest())
+
+    def _hold(self, name: bytes) -> None:
         if len(self._held) >= REMEMBERED_MAX:
             del self._held[next(iter(self._held))]
         self._held[name] = None
-        return True

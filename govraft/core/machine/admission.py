@@ -19,10 +19,12 @@ Expiry comes before the duplicate check, so an id needs to be remembered only un
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from govraft.core.codec.canonical import NOT_CANONICAL
 from govraft.core.codec.envelope import Envelope, decode_envelope
+from govraft.core.crypto.keys import verify
 from govraft.core.crypto.threshold import KEY_DUPLICATE, verified_keys
 from govraft.core.machine.state import State
 from govraft.core.model import limits
@@ -32,6 +34,8 @@ from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import DecodeError, InputError, LimitExceededError, SignatureError
 
 __all__ = ["Admitted", "admit"]
+
+IsValid = Callable[[bytes, bytes, bytes], bool]
 
 
 class Admitted(NamedTuple):
@@ -50,7 +54,9 @@ class Admitted(NamedTuple):
     duplicate: bool
 
 
-def admit(state: State, envelope: bytes, *, cluster_id: str, time: int) -> Admitted | Rejected:
+def admit(
+    state: State, envelope: bytes, *, cluster_id: str, time: int, is_valid: IsValid = verify
+) -> Admitted | Rejected:
     """Check an envelope at a time.
 
     Args:
@@ -58,11 +64,12 @@ def admit(state: State, envelope: bytes, *, cluster_id: str, time: int) -> Admit
         envelope: The exact bytes received.
         cluster_id: Of this cluster.
         time: WallMs of the machine at the entry.
+        is_valid: Checks a signature.
     """
     opened = _open(envelope)
     if isinstance(opened, Rejected):
         return opened
-    signed = _verify(state, opened)
+    signed = _verify(state, opened, is_valid)
     if isinstance(signed, Rejected):
         return signed
     command = _decode(opened)
@@ -98,10 +105,10 @@ def _open(data: bytes) -> Envelope | Rejected:
     return envelope
 
 
-def _verify(state: State, envelope: Envelope) -> list[Authority] | Rejected:
+def _verify(state: State, envelope: Envelope, is_valid: IsValid) -> list[Authority] | Rejected:
     signatures = [(part.key_id, part.signature) for part in envelope.signatures]
     try:
-        names = verified_keys(envelope.signed_bytes, signatures, state.keys)
+        names = verified_keys(envelope.signed_bytes, signatures, state.keys, is_valid)
     except SignatureError as error:
         duplicate = error.code == KEY_DUPLICATE
         return Rejected(Rejection.KEY_DUPLICATE if duplicate else Rejection.SIGNATURE_INVALID, str(error))

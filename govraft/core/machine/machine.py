@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 from govraft.core.codec.envelope import decode_envelope, envelope_digest
 from govraft.core.crypto.digests import digest
+from govraft.core.crypto.keys import verify
+from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.lineage.tree import MerkleTree
 from govraft.core.machine.admission import Admitted, admit
@@ -88,6 +90,8 @@ class Machine:
     def __init__(self, genesis: Genesis) -> None:
         """A fresh machine: seq 1, whose leaf stands for the genesis."""
         self.genesis = genesis
+        # A command is examined where it arrives and by the leader, and then applied: verified once for all three.
+        self._is_valid = VerificationCache(verify)
         self.cluster_id = genesis.cluster_id
         self.lineage = MerkleTree()
         self.seq = 0
@@ -144,7 +148,7 @@ class Machine:
     def _decide(self, envelope: bytes, time: WallMs) -> _Decision:
         admitted: Admitted | None = None
         try:
-            answer = admit(self._state, envelope, cluster_id=self.cluster_id, time=time)
+            answer = admit(self._state, envelope, cluster_id=self.cluster_id, time=time, is_valid=self._is_valid)
             if isinstance(answer, Rejected):
                 return _Decision(None, Changes(), answer, remember=False)
             admitted = answer
