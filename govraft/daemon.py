@@ -233,6 +233,7 @@ class _Daemon:
             cluster=self._genesis.cluster_id,
             on_error=lambda error: _log.error("unexpected error", error=repr(error)),
             on_violation=runtime.halt,
+            group=config.socket_gid,
         )
 
 

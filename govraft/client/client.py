@@ -151,7 +151,7 @@ class Client:
 
         Args:
             envelope: DSSE JSON.
-            wait: `effective`: until no node and no client can still act on the state before it. `committed`: until
+            wait: `effective`: until no node gives an allow on an older state any more. `committed`: until
                 its place in the log is safe. `none`.
             timeout: Seconds.
 

@@ -21,8 +21,8 @@ Paths are relative to the file. Example::
     sync_wait_ms = 200              # how long a check may wait for the next certificate before it is denied
 
     [access]                        # who may connect to the socket, besides the node's own user and root
-    users = ["deploy"]
-    groups = ["govraft"]
+    users = ["deploy"]              # each must also be in the socket file's group
+    groups = ["govraft"]            # the socket file belongs to the first one
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     socket_path: Path
     peer_addresses: dict[str, Address]
     profile: Profile
+    socket_gid: int | None
     allowed_uids: frozenset[int]
     allowed_gids: frozenset[int]
 
@@ -221,6 +222,7 @@ def _check(file: Path, parsed: _File) -> NodeConfig:
             peer: parse_address(text, file=where, key=f"peers.{peer}") for peer, text in parsed.peers.items()
         },
         profile=_profile(parsed.timing, where),
+        socket_gid=_group_id(parsed.access.groups[0], where) if parsed.access.groups else None,
         allowed_uids=frozenset(_user_id(name, where) for name in parsed.access.users),
         allowed_gids=frozenset(_group_id(name, where) for name in parsed.access.groups),
     )

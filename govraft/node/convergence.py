@@ -164,7 +164,9 @@ class Convergence:
             term=sequencer.term,
             now=now,
         )
-        self._broadcast(signed.encode(), effects, but=self._node_id)
+        encoded = signed.encode()
+        others = (member.id for member in self._electorate.members if member.id != self._node_id)
+        effects.sends.extend(Send(other, CONVERGENCE_CHANNEL, encoded) for other in others)
         # The node answers its own probe at once, so that its record joins the write that the probe waits for.
         self._answer(signed, Probe.decode(signed.body), sequencer, effects)
 
@@ -284,10 +286,9 @@ class Convergence:
                 return _SECTION_REASONS.get(name, Reason.LINEAGE_INCONSISTENT), f"section `{name}` differs"
         return Reason.LINEAGE_INCONSISTENT, "the sections agree, the lineage differs"
 
-    def _broadcast(self, payload: bytes, effects: Effects, *, but: str = "") -> None:
+    def _broadcast(self, payload: bytes, effects: Effects) -> None:
         for member in self._electorate.members:
-            if member.id != but:
-                effects.sends.append(Send(member.id, CONVERGENCE_CHANNEL, payload))
+            effects.sends.append(Send(member.id, CONVERGENCE_CHANNEL, payload))
 
     @property
     def _electorate(self) -> Electorate:
