@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from govraft.core.codec.canonical import pack
 from govraft.core.convergence.certificate import (
     IsValid,
     VerifiedLease,
@@ -216,7 +217,7 @@ class Convergence:
             self._distrusted = (probe.leader, BoottimeNs(view.boottime + _DISTRUST_LEASES * self._timing.grant_ns))
         elif answer is Refusal.LINEAGE_CHANGED:
             message = "own lineage no longer has the root that this node signed"
-            self._isolate(Reason.LINEAGE_INCONSISTENT, message, signed.encode(), effects)
+            self._isolate(Reason.LINEAGE_INCONSISTENT, message, signed.encode(), probe.checkpoint.seq, effects)
         elif answer is Refusal.CLOCK_AHEAD:
             self.diagnosis.set(Reason.CLOCK_UNSAFE, "the newest entry is dated ahead of this node's wall clock")
 
@@ -251,14 +252,16 @@ class Convergence:
         seq = probe.checkpoint.seq
         if self._machine.lineage.root(seq) != probe.checkpoint.root:
             reason, message = self._difference(probe)
-            self._isolate(reason, f"a quorum certified another state at seq {seq}: {message}", encoded, effects)
+            self._isolate(reason, f"a quorum certified another state at seq {seq}: {message}", encoded, seq, effects)
         elif seq > self.certified_seq or not self.certified_note:
             self.certified_seq, self.certified_note = seq, verified.note
 
-    def _isolate(self, reason: Reason, message: str, evidence: bytes, effects: Effects) -> None:
+    def _isolate(self, reason: Reason, message: str, received: bytes, seq: int, effects: Effects) -> None:
+        """Stop for good. The evidence is the message received and this node's own leaf at its seq, as exact bytes."""
         self.holder.drop()
         self.leading.close()
         if self.isolation is None:
+            evidence = pack({"own_leaf": self._machine.leaf_bytes(seq) or b"", "received": received})
             self.isolation = IsolationRecord(reason.value, message, evidence)
             effects.batch.set_isolation(reason.value, message, evidence)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from integration.cluster_harness import Cluster, Node, eventually
 
+from govraft.core.codec.canonical import unpack
 from govraft.core.convergence.certificate import verify_lease
 from govraft.core.convergence.messages import Kind, Signed
 from govraft.core.crypto.keys import verify
@@ -57,7 +58,7 @@ def test_a_diverged_leader_is_replaced_and_isolates_itself_for_good(diverged: Cl
     # The evidence convinces whoever holds the genesis: a whole lease, on a root that this node does not have.
     kept, genesis = evidence(faulty), diverged.genesis
     cluster_digest = bytes.fromhex(genesis.cluster_id)
-    signed = Signed.decode(kept, Kind.LEASE)
+    signed = Signed.decode(unpack(kept, max_bytes=1 << 20)["received"], Kind.LEASE)
     lease = verify_lease(signed, genesis.electorate(), genesis.origin, cluster_digest, is_valid=verify)
     certified = MerkleTree()
     for leaf, _ in diverged.nodes["node-1"].lineage()[: lease.probe.checkpoint.seq]:

@@ -1,0 +1,121 @@
+import pytest
+
+from govraft.core.convergence.certificate import VerifiedLease
+from govraft.core.convergence.holder import NONCES_MAX, Holder
+from govraft.core.convergence.messages import Probe
+from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
+from govraft.errors import InvariantViolation
+
+WALL = WallMs(1_700_000_000_000)
+HOLD = 990 * NS_PER_MS
+
+
+@pytest.fixture
+def holder(world):
+    return Holder(node_id="b", timing=world.timing)
+
+
+def lease(world, seq: int = 1, nonce: bytes | None = None, *, holder: str = "b", **changes) -> VerifiedLease:
+    grants = {} if nonce is None else {holder: nonce}
+    probe = Probe.decode(world.probe(seq, grants=grants, **changes).body)
+    return VerifiedLease(probe, frozenset("ac"), b"note")
+
+
+def ms(count: float) -> BoottimeNs:
+    return BoottimeNs(int(count * NS_PER_MS))
+
+
+def test_a_lease_counts_from_its_nonce(world, holder):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    assert holder.accept(lease(world, nonce=world.nonce(1)), ms(900))
+    assert holder.lease.begin == ms(100)
+    assert holder.lease.end == ms(100) + HOLD
+    assert holder.lease.is_live(BoottimeNs(holder.lease.end - 1))
+    assert not holder.lease.is_live(holder.lease.end)
+
+
+def test_a_lease_that_arrives_after_its_end_is_none(world, holder):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    assert not holder.accept(lease(world, nonce=world.nonce(1)), BoottimeNs(ms(100) + HOLD))
+    assert holder.lease is None
+
+
+def test_a_lease_is_not_live_before_it_began(world, holder):
+    """A clock that went backwards is no reason to serve."""
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    holder.accept(lease(world, nonce=world.nonce(1)), ms(101))
+    assert not holder.lease.is_live(ms(99))
+
+
+@pytest.mark.parametrize("grant", ["none", "unknown", "of another"])
+def test_only_an_own_nonce_makes_a_lease(world, holder, grant):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    verified = {
+        "none": lease(world),
+        "unknown": lease(world, nonce=world.nonce(2)),
+        "of another": lease(world, nonce=world.nonce(1), holder="c"),
+    }[grant]
+    assert not holder.accept(verified, ms(200))
+    assert holder.lease is None
+
+
+def test_no_lease_below_the_floor(world, holder):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    holder.stop_below(5)
+    assert not holder.accept(lease(world, 4, world.nonce(1)), ms(200))
+    assert holder.accept(lease(world, 5, world.nonce(1)), ms(200))
+    holder.stop_below(3)
+    assert holder.lease is not None
+    holder.stop_below(6)
+    assert holder.lease is None
+    assert not holder.accept(lease(world, 5, world.nonce(1)), ms(300))
+
+
+def test_a_replayed_lease_never_lasts_longer(world, holder):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    holder.accept(lease(world, nonce=world.nonce(1)), ms(200))
+    end = holder.lease.end
+    for at in (300, 800, 1089):
+        assert not holder.accept(lease(world, nonce=world.nonce(1), round=at), ms(at))
+        assert holder.lease.end == end
+
+
+def test_only_a_better_lease_replaces_one(world, holder):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    holder.remember_nonce(world.nonce(2), ms(200), WALL)
+    assert holder.accept(lease(world, 2, world.nonce(2), term=2), ms(300))
+    assert not holder.accept(lease(world, 1, world.nonce(2), term=9), ms(300))
+    assert not holder.accept(lease(world, 2, world.nonce(2), term=1), ms(300))
+    assert not holder.accept(lease(world, 2, world.nonce(1), term=2), ms(300))
+    assert holder.accept(lease(world, 2, world.nonce(1), term=3), ms(300))
+    assert holder.accept(lease(world, 3, world.nonce(1), term=1), ms(300))
+
+
+def test_dropping_forgets_the_nonces_too(world, holder):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    holder.accept(lease(world, nonce=world.nonce(1)), ms(200))
+    holder.drop()
+    assert holder.lease is None
+    assert not holder.accept(lease(world, nonce=world.nonce(1)), ms(200))
+
+
+def test_nonces_are_bounded_and_must_be_fresh(world, holder):
+    for number in range(NONCES_MAX + 50):
+        holder.remember_nonce(world.nonce(number), ms(1 + number / 1000), WALL)
+    assert len(holder._made) <= NONCES_MAX
+    with pytest.raises(InvariantViolation):
+        holder.remember_nonce(world.nonce(NONCES_MAX), ms(10), WALL)
+    with pytest.raises(InvariantViolation):
+        holder.remember_nonce(b"short", ms(10), WALL)
+    holder.remember_nonce(world.nonce(10**6), ms(5000), WALL)
+    assert len(holder._made) == 1
+
+
+@pytest.mark.parametrize(
+    ("boot_ms", "wall_ms", "agree"),
+    [(500, 500, True), (500, 1000, True), (500, 1001, False), (500, 0, True), (500, -1, False), (0, 501, False)],
+)
+def test_clocks_that_part_are_noticed(world, holder, boot_ms, wall_ms, agree):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    holder.accept(lease(world, nonce=world.nonce(1)), ms(100))
+    assert holder.lease.clocks_agree(ms(100 + boot_ms), WallMs(WALL + wall_ms), 500) is agree
