@@ -29,7 +29,7 @@ HEALTHY = ("node-1", "node-2")
 def diverged() -> Iterator[Cluster]:
     """Two stock nodes, and a third that comes to other policies than they do while it leads them."""
     program = [str(Path(__file__).with_name("faulty_node.py")), "diverge:policies"]
-    patient = "election_min_ms = 1000\nelection_max_ms = 1300"
+    patient = "election_min_ms = 1000\nelection_max_ms = 3000"
     timing = dict.fromkeys(HEALTHY, patient) | {FAULTY: "election_min_ms = 310\nelection_max_ms = 400"}
     with Cluster(programs={FAULTY: program}, timing=timing) as cluster:
         cluster.start()

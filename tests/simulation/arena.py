@@ -13,12 +13,14 @@ import random
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sim_cluster import Clock, Network, SimNode, Watcher, make_genesis
+from sim_cluster import WALL_START, Clock, Network, Signing, SimNode, Watcher, make_genesis
 
 from govraft.adapters.node_key import NodeIdentity
 from govraft.core.convergence.messages import decode_kind
+from govraft.core.machine.entry import encode_entry
 from govraft.core.model.electorate import QuorumRule
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.units import NS_PER_MS, WallMs
 from govraft.errors import AvailabilityError, DecodeError
 from govraft.node.core import NodeCore, NodeSettings
 from govraft.ports.sequencer import AdvanceCommit
@@ -34,6 +36,7 @@ class View:
         self.leader: str | None = None
         self.term = 0
         self.target = 0
+        self.announced = 0
         self.log = 0
 
 
@@ -72,7 +75,7 @@ class ScriptedSequencer:
 
     @property
     def has_unapplied(self) -> bool:
-        return self._applied < self._committed
+        return self._applied < max(self._committed, self._view.announced)
 
     def entry(self, index: int) -> bytes | None:
         return self._entries[index - 1] if 0 < index <= self._applied else None
@@ -101,11 +104,11 @@ class ScriptedSequencer:
 
 
 @functools.cache
-def cast(nodes: int, quorum: QuorumRule) -> tuple[Genesis, dict[str, NodeIdentity]]:
+def cast(nodes: int, quorum: QuorumRule) -> tuple[Genesis, dict[str, NodeIdentity], dict[str, Ed25519PrivateKey]]:
     """One genesis for each size, as keys take long to make."""
     identities = {name: NodeIdentity.create(name) for name in "abcdefg"[:nodes]}
     authorities = {name: Ed25519PrivateKey.generate() for name in ("operator-1", "policy-1", "root-1")}
-    return make_genesis(identities, authorities, quorum), identities
+    return make_genesis(identities, authorities, quorum), identities, authorities
 
 
 def fake_sign(public_key: bytes, message: bytes) -> bytes:
@@ -116,7 +119,7 @@ def fake_is_valid(public_key: bytes, signature: bytes, message: bytes) -> bool:
     return signature == fake_sign(public_key, message)
 
 
-class Arena(Network):
+class Arena(Network, Signing):
     """Nodes `a`, `b`, `c`, … at seq 1; nobody leads."""
 
     def __init__(
@@ -130,7 +133,7 @@ class Arena(Network):
         quorum: QuorumRule = QuorumRule.MAJORITY,
     ) -> None:
         super().__init__(seed=seed, watcher=watcher)
-        self.genesis, identities = cast(nodes, quorum)
+        self.genesis, identities, self.authority_keys = cast(nodes, quorum)
         self.heartbeat_ms = heartbeat_ms
         self.logs: list[list[bytes]] = [[], []]
         self.views = {name: View() for name in identities}
@@ -166,6 +169,12 @@ class Arena(Network):
         """Entries nobody could decode: each is rejected, and still becomes the next seq."""
         for _ in range(count):
             self.logs[log].append(b"entry %d of log %d" % (len(self.logs[log]) + 1, log))
+
+    def commit_envelopes(self, *envelopes: bytes) -> None:
+        """Commands, for every node."""
+        for envelope in envelopes:
+            self.logs[0].append(encode_entry(WallMs(WALL_START + self.now_ns // NS_PER_MS), envelope))
+        self.advance(*self.nodes)
 
     def advance(self, *names: str, to_seq: int | None = None) -> None:
         """Let nodes apply their log, up to a seq or to its end."""

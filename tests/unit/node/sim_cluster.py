@@ -317,7 +317,36 @@ def make_genesis(
     return Genesis.decode(file.encode())
 
 
-class SimCluster(Network):
+class Signing:
+    """Commands, signed by whom the genesis names."""
+
+    authority_keys: dict[str, Ed25519PrivateKey]
+    genesis: Genesis
+    now_ns: int
+
+    def header(self, command_id: str) -> dict[str, Any]:
+        not_after = WALL_START + self.now_ns // NS_PER_MS + 3_600_000
+        return {"cluster": self.genesis.cluster_id, "command_id": command_id, "not_after": not_after}
+
+    def envelope(self, command: Command, *signers: str) -> bytes:
+        kind, payload = payload_type(command), encode_command(command)
+        message = pae(kind, payload)
+        keys = [self.authority_keys[name] for name in signers]
+        return seal(kind, payload, [(raw(key), key.sign(message)) for key in keys])
+
+    def quarantine(self, command_id: str, target: str = "", *, kind: TargetKind = TargetKind.SUBJECT) -> bytes:
+        """A signed command that works once."""
+        target = target or f'Agent::"{command_id}"'
+        command = Quarantine(**self.header(command_id), kind=kind, id=target, reason="test")
+        return self.envelope(command, "operator-1")
+
+    def put(self, command_id: str, uid: str = 'Agent::"a"', parents: tuple[str, ...] = ()) -> bytes:
+        """A signed command that would work each time, were it not for its id."""
+        entities = (EntityFields(uid=uid, attrs={}, parents=parents),)
+        return self.envelope(EntityPut(**self.header(command_id), entities=entities), "operator-1")
+
+
+class SimCluster(Network, Signing):
     """Steps every node each millisecond; frames take `delay_ms`."""
 
     def __init__(
@@ -373,36 +402,6 @@ class SimCluster(Network):
     def leader(self) -> SimNode | None:
         leaders = [n for n in self.nodes.values() if n.core and n.core.sequencer.is_leader]
         return max(leaders, key=lambda n: n.core.sequencer.term) if leaders else None
-
-    def envelope(self, command: Command, *signers: str) -> bytes:
-        kind, payload = payload_type(command), encode_command(command)
-        message = pae(kind, payload)
-        keys = [self.authority_keys[name] for name in signers]
-        return seal(kind, payload, [(raw(key), key.sign(message)) for key in keys])
-
-    def quarantine(self, command_id: str, subject: str = "", *, kind: TargetKind = TargetKind.SUBJECT) -> bytes:
-        """A signed command that works: enough for most purposes."""
-        not_after = WallMs(WALL_START + self.now_ns // NS_PER_MS + 3_600_000)
-        return self.envelope(
-            Quarantine(
-                cluster=self.genesis.cluster_id,
-                command_id=command_id,
-                not_after=not_after,
-                kind=kind,
-                id=subject or f'Agent::"{command_id}"',
-                reason="test",
-            ),
-            "operator-1",
-        )
-
-    def put(self, command_id: str) -> bytes:
-        """A signed command that would work each time, were it not for its id."""
-        not_after = WallMs(WALL_START + self.now_ns // NS_PER_MS + 3_600_000)
-        entities = (EntityFields(uid='Agent::"a"', attrs={}, parents=()),)
-        return self.envelope(
-            EntityPut(cluster=self.genesis.cluster_id, command_id=command_id, not_after=not_after, entities=entities),
-            "operator-1",
-        )
 
     def submit(self, name: str, envelope: bytes, wait: str = "effective", timeout_ms: int = 10_000) -> list[Any]:
         answers: list[Any] = []
