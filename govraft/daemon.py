@@ -171,6 +171,7 @@ class _Daemon:
         send: Callable[[str, bytes], None],
         record: Callable[[JournalOp], None],
         on_commit: Callable[[int, int, bytes], None],
+        welcome: Callable[[bytes], bool],
     ) -> Sequencer:
         profile = self._config.profile
         return PysyncobjSequencer(
@@ -189,6 +190,7 @@ class _Daemon:
             send=send,
             record=record,
             on_commit=on_commit,
+            welcome=welcome,
         )
 
     def _build_network(self, runtime: NodeRuntime) -> PeerNetwork:

@@ -213,16 +213,20 @@ class Convergence:
             self._waiting_probe = (signed, probe)
         elif answer is Refusal.DIVERGENT:
             reason, message = self._difference(probe)
-            self.diagnosis.set(reason, f"leader `{probe.leader}` holds another state: {message}")
-            self._distrusted = (probe.leader, BoottimeNs(view.boottime + _DISTRUST_LEASES * self._timing.grant_ns))
+            self.distrust(probe.leader, reason, f"leader `{probe.leader}` holds another state: {message}")
         elif answer is Refusal.LINEAGE_CHANGED:
             message = "own lineage no longer has the root that this node signed"
             self._isolate(Reason.LINEAGE_INCONSISTENT, message, signed.encode(), probe.checkpoint.seq, effects)
         elif answer is Refusal.CLOCK_AHEAD:
             self.diagnosis.set(Reason.CLOCK_UNSAFE, "the newest entry is dated ahead of this node's wall clock")
 
+    def distrust(self, leader: str, reason: Reason, message: str) -> None:
+        """Turn a deaf ear to a leader that can lead nobody to a certificate, so that the others elect a better one."""
+        self.diagnosis.set(reason, message)
+        self._distrusted = (leader, BoottimeNs(self._clock.boottime() + _DISTRUST_LEASES * self._timing.grant_ns))
+
     def is_distrusted(self, peer: str) -> bool:
-        """Whether that member, as leader, has lately shown another state than this node's own.
+        """Whether that member, as leader, has lately shown another state, or entries that no node can cosign.
 
         For a few leases: long enough to elect another one, and short enough for a node that is itself the odd one.
         """

@@ -17,11 +17,13 @@ from typing import Protocol
 from govraft.core.convergence.certificate import IsValid
 from govraft.core.convergence.messages import Sign
 from govraft.core.convergence.timing import LeaseTiming
+from govraft.core.machine.entry import decode_entry
 from govraft.core.machine.machine import Machine
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.model.verdict import Deny, Verdict
-from govraft.errors import CorruptionError
+from govraft.errors import CorruptionError, InputError
 from govraft.node.convergence import CONVERGENCE_CHANNEL, Convergence
 from govraft.node.effects import Effects, Send
 from govraft.node.gate import Gate
@@ -64,6 +66,7 @@ class MakeSequencer(Protocol):
         send: Callable[[str, bytes], None],
         record: Callable[[JournalOp], None],
         on_commit: Callable[[int, int, bytes], None],
+        welcome: Callable[[bytes], bool],
     ) -> Sequencer: ...
 
 
@@ -88,6 +91,8 @@ class NodeCore:
     ) -> None:
         self._settings = settings
         self._effects = Effects()
+        self._clock = clock
+        self._is_dated_ahead = False
         self._stored_leaves = stored.leaves
         self._links: set[str] = {settings.node_id}
         self._indexes = array("Q")
@@ -122,6 +127,7 @@ class NodeCore:
             send=self._send_raft,
             record=self._record,
             on_commit=self._on_commit,
+            welcome=self._is_welcome,
         )
         self.gate = Gate(
             node_id=settings.node_id,
@@ -145,6 +151,11 @@ class NodeCore:
             # (test_divergence.py::test_a_diverged_leader_is_replaced_and_isolates_itself_for_good).
             if not self.convergence.is_distrusted(peer):
                 self.sequencer.receive(peer, payload)
+            if self._is_dated_ahead:
+                self._is_dated_ahead = False
+                self.convergence.distrust(
+                    peer, Reason.CLOCK_UNSAFE, f"entries of `{peer}` are dated ahead of this node's clock"
+                )
         elif channel == CONVERGENCE_CHANNEL:
             self.convergence.on_frame(peer, payload, self.sequencer, self._effects)
         elif channel == SUBMISSION_CHANNEL:
@@ -216,6 +227,21 @@ class NodeCore:
             batch.truncate_from(operation.index)
         elif isinstance(operation, SetHardState | AdvanceCommit):
             batch.set_hard_state(operation.hard_state)
+
+    def _is_welcome(self, entry: bytes) -> bool:
+        """Whether a leader's entry may enter the log: no clock but the leader's own vouches for its time.
+
+        Once committed, an entry from the future would keep every node from cosigning until that future has come
+        (test_dated_ahead.py::test_an_entry_dated_ahead_is_never_committed).
+        """
+        try:
+            stamped = decode_entry(entry).time
+        except InputError:
+            return True  # Apply rejects it, the same on every node.
+        if stamped <= self._clock.wall() + self.timing.skew_ms:
+            return True
+        self._is_dated_ahead = True
+        return False
 
     def _on_commit(self, index: int, term: int, entry: bytes) -> None:
         del term

@@ -271,7 +271,8 @@ class NodeService:
         size = 0
         stored = await self._read_leaves(first, last) if machine.leaf_bytes(first) is None and first <= last else []
         for seq in range(first, last + 1):
-            leaf = stored[seq - first] if stored else machine.leaf_bytes(seq)
+            # The youngest leaves may not be written yet.
+            leaf = stored[seq - first] if seq - first < len(stored) else machine.leaf_bytes(seq)
             if leaf is None:
                 break
             entry = self._core.entry(seq)

@@ -139,7 +139,7 @@ class Node:
 
     @property
     def process(self) -> Child:
-        assert self.child is not None, f"{self.id} was not started"
+        assert self.child is not None
         return self.child
 
     @property
@@ -154,9 +154,9 @@ class Node:
     def run_to_end(self) -> tuple[int, str]:
         """Start it where it must not stay up: its exit code, and what it said."""
         self._log.unlink(missing_ok=True)
-        process = self.start()
+        self.start()
         try:
-            return process.wait(), self.log()
+            return self.process.wait(), self.log()
         finally:
             self.kill()
 
@@ -216,9 +216,7 @@ class Cluster:
             self.genesis = Genesis.decode((self.home / "genesis.json").read_bytes())
             self.lease_s = self.genesis.lease_ms / 1000
             self.nodes = {member.id: Node(self.home, member.id) for member in self.genesis.members}
-            self.keys = {
-                path.stem: _private_key(path) for path in sorted((self.home / "keys").glob("*.pem"))
-            }
+            self.keys = {path.stem: _private_key(path) for path in sorted((self.home / "keys").glob("*.pem"))}
             self._numbers = itertools.count(1)
             self._links: Child | None = None
             self._proxied = proxied
@@ -317,12 +315,8 @@ class Cluster:
 
     def header(self, **fields: Any) -> dict[str, Any]:
         """Header fields of a command of this cluster, with an id of its own."""
-        base = {
-            "cluster": self.genesis.cluster_id,
-            "command_id": f"{secrets.token_hex(4)}-{next(self._numbers)}",
-            "not_after": int(time.time() * 1000) + 600_000,
-        }
-        return base | fields
+        name, not_after = f"{secrets.token_hex(4)}-{next(self._numbers)}", int(time.time() * 1000) + 600_000
+        return {"cluster": self.genesis.cluster_id, "command_id": name, "not_after": not_after} | fields
 
     def seal(self, command: Command, *authors: str) -> bytes:
         """The envelope of a command, signed by authorities of these ids."""

@@ -88,6 +88,7 @@ class ContainedEngine(Replication, Following, SyncObj):  # type: ignore[misc] # 
         now: Callable[[], float],
         post: Callable[[EngineNode, Message], None],
         apply: Callable[[LogEntry], None],
+        welcome: Callable[[bytes], bool],
     ) -> None:
         self._node_id = node_id
         self._journal = journal
@@ -96,6 +97,7 @@ class ContainedEngine(Replication, Following, SyncObj):  # type: ignore[misc] # 
         self._now = now
         self._post = post
         self._apply = apply
+        self._welcome = welcome
         self._votes: set[str] = set()
         self._prevotes: set[str] = set()
         self._is_prevoting = False

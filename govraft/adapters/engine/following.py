@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from govraft.adapters.engine.elections import Elections
-from govraft.adapters.engine.frames import AppendEntries, NextNodeIndex
+from govraft.adapters.engine.frames import REGULAR, AppendEntries, NextNodeIndex
 from govraft.adapters.engine.state import FOLLOWER, EngineNode
 from govraft.core.model.limits import ENGINE_BACKLOG_BYTES, ENGINE_BACKLOG_ENTRIES
 
@@ -30,7 +30,7 @@ class Following(Elections):
             return
         self.adopt_term(message.term)
         self._follow(node)
-        message = self._without_excess(message)
+        message = self._without_unwelcome(self._without_excess(message))
         if self._is_anchored(node, message) and self._merge(message):
             self._advance_commit(message)
             self._answer(node, message, message.prev_index + len(message.entries) + 1, success=True)
@@ -71,6 +71,14 @@ class Following(Elections):
             return message
         self.faults["backlog_full"] += 1
         return msgspec.structs.replace(message, entries=())
+
+    def _without_unwelcome(self, message: AppendEntries) -> AppendEntries:
+        """Without the first entry that the node will not have, and what follows it: no quorum, no commit."""
+        for place, (_, payload) in enumerate(message.entries):
+            if payload.startswith(REGULAR) and not self._welcome(payload[len(REGULAR) :]):
+                self.faults["unwelcome_entry"] += 1
+                return msgspec.structs.replace(message, entries=message.entries[:place])
+        return message
 
     def _merge(self, message: AppendEntries) -> bool:
         """Put the entries into the log, dropping a conflicting tail. False if committed entries stand against it."""

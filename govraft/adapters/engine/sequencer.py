@@ -29,6 +29,12 @@ from govraft.ports.store import HardState, JournalEntry
 __all__ = ["PysyncobjSequencer"]
 
 
+def _all_welcome(entry: bytes) -> bool:
+    """Take any entry: the port's default."""
+    del entry
+    return True
+
+
 class PysyncobjSequencer:
     """One member of a cluster, driven by its owner's loop. Implements `govraft.ports.sequencer.Sequencer`.
 
@@ -50,6 +56,7 @@ class PysyncobjSequencer:
         send: Callable[[str, bytes], None],
         record: Callable[[JournalOp], None],
         on_commit: Callable[[int, int, bytes], None],
+        welcome: Callable[[bytes], bool] = _all_welcome,
     ) -> None:
         """Resume from what the store holds; committed entries are handed on by the first `turn`.
 
@@ -65,6 +72,7 @@ class PysyncobjSequencer:
             send: `(peer, frame)`. Must hold the frame back until all ops recorded before are durable.
             record: Takes the ops to make durable, in order.
             on_commit: `(index, term, entry)`. Must be total: if it raises, the node halts.
+            welcome: Whether this member takes a leader's entry into its log; what a majority refuses never commits.
 
         Raises:
             InputError: The members do not make a cluster.
@@ -89,6 +97,7 @@ class PysyncobjSequencer:
                 now=lambda: self._now,
                 post=self._post,
                 apply=self._apply,
+                welcome=welcome,
             )
 
     @property

@@ -63,6 +63,7 @@ class EngineState:
     _now: Callable[[], float]
     _post: Callable[[EngineNode, Message], None]
     _apply: Callable[[LogEntry], None]
+    _welcome: Callable[[bytes], bool]
     _votes: set[str]
     _prevotes: set[str]
     _is_prevoting: bool

@@ -79,11 +79,11 @@ class Holder:
     def remember_nonce(self, nonce: bytes, now: BoottimeNs, wall: WallMs) -> None:
         """Note when a fresh random nonce was made; it goes out with the next ack."""
         require(len(nonce) == NONCE_BYTES and nonce not in self._made, "a nonce must be fresh")
-        for old, made in list(self._made.items()):
-            if now >= self._timing.lease_end(made.boottime) or len(self._made) >= NONCES_MAX:
-                del self._made[old]
-            else:
+        while self._made:
+            oldest = next(iter(self._made))
+            if now < self._timing.lease_end(self._made[oldest].boottime) and len(self._made) < NONCES_MAX:
                 break
+            del self._made[oldest]
         self._made[nonce] = _Made(now, wall)
 
     def stop_below(self, seq: int) -> None:

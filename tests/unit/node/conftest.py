@@ -5,7 +5,7 @@ from govraft.core.model.commands import PolicyActivate, PolicyPublish
 from govraft.core.model.request import Request
 
 SCHEMA = """
-entity Group;
+entity Group in [Group];
 entity Agent in [Group];
 entity Tool in [Group] = { level?: Long };
 action "run", "stop" appliesTo { principal: [Agent], resource: [Tool], context: { n?: Long } };
