@@ -244,8 +244,7 @@ async def _examine(schema: str, policies: Mapping[str, str], entities: list[dict
 
 
 async def _stored_leaves(database: Path, first: int, last: int) -> list[bytes]:
-    leaves = await asyncio.get_running_loop().run_in_executor(None, read_leaves, database)
-    return leaves[first - 1 : last]
+    return await asyncio.get_running_loop().run_in_executor(None, read_leaves, database, first, last)
 
 
 def _notify(state: str) -> None:

@@ -236,8 +236,10 @@ class SqliteStore:
         return CorruptionError(message, path=str(self._path))
 
 
-def read_leaves(path: Path) -> list[bytes]:
-    """The lineage of a store, seq 1 to n, for tools. Needs no lock and changes nothing; the node may be running.
+def read_leaves(path: Path, first: int = 1, last: int = store_rows.SEQ_MAX) -> list[bytes]:
+    """The lineage of a store from seq `first` to `last`, by default all of it.
+
+    Needs no lock and changes nothing; the node may be running.
 
     Raises:
         CorruptionError: Not a govraft store, or a leaf is damaged or missing.
@@ -249,7 +251,7 @@ def read_leaves(path: Path) -> list[bytes]:
     try:
         with contextlib.closing(_connect(path, "ro")) as connection:
             store_rows.check_identity(connection, path, None, None)
-            return store_rows.read_leaf_rows(connection, path)
+            return store_rows.read_leaf_rows(connection, path, first, last)
     except sqlite3.Error as error:
         raise store_rows.failure(error, path) from error
 

@@ -19,6 +19,8 @@ from govraft.adapters.store_rules import ROOT_BYTES, Progress, commit_index_boun
 from govraft.errors import CorruptionError, StorageError
 from govraft.ports.store import CosignerRecord, HardState, IsolationRecord, JournalEntry, StoredState
 
+SEQ_MAX = 2**63 - 1
+
 __all__ = [
     "APPLICATION_ID",
     "SCHEMA",
@@ -192,16 +194,17 @@ def progress_of(state: StoredState, summary: Summary) -> Progress:
     )
 
 
-def read_leaf_rows(connection: sqlite3.Connection, path: Path) -> list[bytes]:
-    """The leaves of seq 1 to n, each checked.
+def read_leaf_rows(connection: sqlite3.Connection, path: Path, first: int = 1, last: int = SEQ_MAX) -> list[bytes]:
+    """The leaves from `first` to `last`, or to the newest, each checked.
 
     Raises:
         CorruptionError: A leaf is damaged or missing.
     """
     leaves: list[bytes] = []
-    for seq, leaf, checksum in connection.execute("SELECT seq, leaf, checksum FROM leaves ORDER BY seq"):
-        if seq != len(leaves) + 1:
-            raise _corrupt(path, f"lacks the leaf of seq {len(leaves) + 1}; restore it")
+    rows = "SELECT seq, leaf, checksum FROM leaves WHERE seq BETWEEN ? AND ? ORDER BY seq"
+    for seq, leaf, checksum in connection.execute(rows, (first, last)):
+        if seq != first + len(leaves):
+            raise _corrupt(path, f"lacks the leaf of seq {first + len(leaves)}; restore it")
         if leaf_checksum(seq, leaf) != checksum:
             raise _corrupt(path, f"has a damaged leaf at seq {seq}; restore it, or rebuild the node from its peers")
         leaves.append(leaf)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from govraft.api.wire import Receipt
 from govraft.core.model.request import Request
-from govraft.core.model.verdict import Verdict
+from govraft.core.model.verdict import Allow, Verdict
 
 __all__ = ["Service"]
 
@@ -35,8 +35,15 @@ class Service(Protocol):
         """
         ...
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float) -> Receipt | Mapping[str, Any]:
+    def holds(self, verdict: Allow) -> bool:
+        """Whether the node would still give this allow now: it serves the same seq. Called just before it is sent."""
+        ...
+
+    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool) -> Receipt | Mapping[str, Any]:
         """Propose a signed command and wait for `effective`, `committed` or `none`.
+
+        With `retry`, a command that took its place before is answered with what became of it; without, it is refused
+        as a replay.
 
         Returns:
             A `Receipt`, or a mapping with the fields of one. With `wait="effective"`, `certified_seq >= seq >= 1`.

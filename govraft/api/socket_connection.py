@@ -21,6 +21,7 @@ from typing import Any, TypeVarTuple, cast
 
 import msgspec
 
+from govraft.api.batch import Batch
 from govraft.api.decisions import Decisions
 from govraft.api.peer_credentials import SocketOptions, read_credentials
 from govraft.api.socket_office import Office
@@ -267,27 +268,14 @@ class ClientConnection(asyncio.Protocol):
             raise InputError(f"`requests` is not an array of requests: {one_line(str(error))}") from error
         if len(requests) > BATCH_CHECKS:
             raise LimitExceededError(f"{len(requests)} requests: send at most {BATCH_CHECKS} at a time")
-        verdicts: list[Verdict | asyncio.Future[Verdict]] = []
-        try:
-            for index, request in enumerate(requests, start=1):
-                verdicts.append(self._decisions.decide(request, call.at_least, explain=call.explain))
-                if index % self._office.limits.turn_calls == 0:
-                    await asyncio.sleep(0)
-            waiting = [verdict for verdict in verdicts if isinstance(verdict, asyncio.Future)]
-            if waiting:
-                await asyncio.wait(waiting)
-        finally:
-            for verdict in verdicts:
-                if isinstance(verdict, asyncio.Future):
-                    verdict.cancel()
-        settled = [
-            self._decisions.settle(verdict) if isinstance(verdict, asyncio.Future) else verdict for verdict in verdicts
-        ]
-        self._succeed(call.id, settled, request_digest(call.requests))
+        batch = Batch(self._decisions, self._office, requests, at_least=call.at_least, explain=call.explain)
+        self._succeed(call.id, await batch.decide(), request_digest(call.requests))
 
     async def _submit(self, call: SubmitCall) -> None:
         timeout_s = call.timeout_ms / 1000
-        receipt = await self._office.service.submit(call.envelope, wait=call.wait, timeout_s=timeout_s)
+        receipt = await self._office.service.submit(
+            call.envelope, wait=call.wait, timeout_s=timeout_s, retry=call.retry
+        )
         self._succeed(call.id, receipt, request_digest(call.envelope))
 
     def _read(self, call: ReadCall) -> None:

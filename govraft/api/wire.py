@@ -106,12 +106,16 @@ class BatchCall(msgspec.Struct, frozen=True, tag="check_many", tag_field="op", f
 
 
 class SubmitCall(msgspec.Struct, frozen=True, tag="submit", tag_field="op", forbid_unknown_fields=True):
-    """Hands in a signed envelope. Answered by a `Receipt`."""
+    """Hands in a signed envelope. Answered by a `Receipt`.
+
+    A command that took its place before is refused as a replay, unless `retry` says that its outcome is asked for.
+    """
 
     id: CallId
     envelope: Annotated[bytes, msgspec.Meta(max_length=ENVELOPE_BYTES)]
     timeout_ms: TimeoutMs
     wait: Literal["effective", "committed", "none"] = "effective"
+    retry: bool = False
 
 
 class ReadCall(msgspec.Struct, frozen=True, tag="read", tag_field="op", forbid_unknown_fields=True):

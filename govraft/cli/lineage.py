@@ -117,11 +117,15 @@ def read_lineage(client: Client, first: int, last: int) -> Iterator[tuple[int, b
 
 @contextlib.contextmanager
 def _open_new(path: Path) -> Iterator[BinaryIO]:
-    """A file that is there once it is whole, or not at all."""
+    """A file that is there once it is whole, or not at all. A device, pipe or link is written to, never replaced."""
     if str(path) == "-":
         yield sys.stdout.buffer
         return
     try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            with path.open("wb") as special:
+                yield special
+            return
         with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as draft:
             try:
                 yield draft  # type: ignore[misc]

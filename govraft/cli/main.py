@@ -80,7 +80,8 @@ def run(arguments: Sequence[str]) -> int:
     settings = Settings()
     try:
         result = cli.main(args=list(arguments), prog_name="govraft", standalone_mode=False, obj=settings)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # The caller has closed it.
+            sys.stdout.flush()
     except (Exception, InvariantViolation, SystemExit) as error:  # noqa: BLE001 - the last place to keep a traceback away
         return _explain(error, settings.output)
     return result if type(result) is int else DONE

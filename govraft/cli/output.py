@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from govraft.errors import GovraftError
+
 __all__ = ["FORMATS", "Table", "digits", "emit", "fields_table", "note", "plain", "progress", "time_text", "write_data"]
 
 FORMATS = ("table", "json", "yaml")
@@ -50,8 +52,17 @@ def emit(form: str, data: Any, table: Table | str) -> None:
 
 
 def write_data(text: str) -> None:
-    """Write text to stdout as it is."""
-    click.echo(text, nl=False)
+    """Write text to stdout as it is; to nowhere if the caller has closed it.
+
+    Raises:
+        GovraftError: The output takes no more, such as a full disk. A closed pipe stays a `BrokenPipeError`.
+    """
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise GovraftError(f"the output cannot be written: {error.strerror}", code="output_unwritable") from error
 
 
 def note(text: str) -> None:
@@ -83,7 +94,7 @@ def _print_table(table: Table) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    is_terminal = sys.stdout.isatty()
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
     # A line that goes into a pipe is one record: never folded.
     console = Console(highlight=False, width=None if is_terminal else _UNBOUNDED_COLUMNS, no_color=not is_terminal)
     grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

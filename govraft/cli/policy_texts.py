@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from govraft.cli.input_files import read_text
+from govraft.core.policy.hazards import HazardError, scan_policy
 from govraft.errors import InputError
 
 __all__ = ["policy_id", "policy_name", "read_policies", "split_policies"]
@@ -55,7 +56,7 @@ def read_policies(paths: Iterable[Path]) -> dict[str, str]:
         Text by policy id.
 
     Raises:
-        InputError: A file cannot be read or holds none, or one policy appears twice.
+        InputError: A file cannot be read or holds none, one policy appears twice, or one is malformed or too large.
     """
     found: dict[str, str] = {}
     origin: dict[str, Path] = {}
@@ -68,6 +69,10 @@ def read_policies(paths: Iterable[Path]) -> dict[str, str]:
             if not texts:
                 raise InputError(f"`{file}` holds no policy")
             for text in texts:
+                try:
+                    scan_policy(text)
+                except HazardError as error:
+                    raise InputError(f"`{file}`: {error}", code=error.code) from error
                 name = policy_id(text)
                 if name in found:
                     raise InputError(f"one policy is in `{origin[name]}` and in `{file}`: leave one out")

@@ -129,6 +129,8 @@ class Author:
         name, separator, uri = text.partition("=")
         if separator and name in self._by_id:
             return uri, self._by_id[name].public_key
+        if separator and ":" not in name:
+            raise AuthorityKeyError(f"`{name}` is no authority of this cluster")
         index = self._settings.cluster_index()
         entry = None if index is None else index.key_of(text)
         if entry is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,6 +50,7 @@ class Submitter:
         if self.settings.dry_run:
             self._print(envelopes)
             return None
+        self._check_receipt_path()
         receipt: Receipt | None = None
         with progress(label, len(envelopes)) as advance:
             for envelope in envelopes:
@@ -66,15 +68,17 @@ class Submitter:
     def _submit(self, envelope: bytes, wait: str) -> Receipt:
         """Submit until it is known what became of it: the same envelope takes effect once, however often it is sent."""
         deadline = time.monotonic() + self.settings.timeout_s
+        retry = False
         while True:
             left = max(0.05, deadline - time.monotonic())
             try:
                 with choose_client(self.settings, able=True) as client:
-                    return client.submit(envelope, wait=wait, timeout=left)
+                    return client.submit(envelope, wait=wait, timeout=left, retry=retry)
             except AvailabilityError as error:
                 has_elsewhere = len(self.settings.targets()) > 1
                 if time.monotonic() + _PAUSE_S >= deadline or (error.definite and not has_elsewhere):
                     raise
+                retry = retry or not error.definite
             time.sleep(_PAUSE_S)
 
     def _print(self, envelopes: Sequence[bytes]) -> None:
@@ -83,6 +87,20 @@ class Submitter:
             signers = ", ".join(self.author.holder(part.key_id) for part in opened.signatures) or "nobody"
             note(f"dry run: {opened.payload_type}, {len(envelope)} bytes, signed by {signers}; not submitted")
             write_data(envelope.decode() + "\n")
+
+    def _check_receipt_path(self) -> None:
+        """Find a mistaken path before anything is submitted, not after it."""
+        path = self.settings.receipt
+        if path is None:
+            return
+        if not path.parent.is_dir():
+            reason = f"`{path.parent}` is no directory"
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            reason = "permission denied"
+        else:
+            return
+        message = f"the receipt cannot be kept in `{path}`: {reason}; nothing was submitted"
+        raise InputError(message, code="file_unwritable")
 
     def _keep(self, receipt: dict[str, Any]) -> None:
         path = self.settings.receipt

@@ -120,16 +120,18 @@ class AsyncClient:
         *,
         wait: str = "effective",
         timeout: float = 30.0,  # noqa: ASYNC109 - told to the node
+        retry: bool = False,
     ) -> Receipt:
         """Hand in a signed command. See `Client.submit`.
 
         Raises:
             RejectedError: Refused; `code` says why.
-            AvailabilityError: Not done, or, if not `definite`, the outcome is unknown: submit the same envelope again.
+            AvailabilityError: Not done, or, if not `definite`, the outcome is unknown: submit the same envelope
+                again, with `retry`.
             GovraftError: Not usable input, or an answer that is not usable.
         """
         timeout_s = timeout_of(timeout)
-        question = ask_submit(envelope, wait=wait, timeout_s=timeout_s)
+        question = ask_submit(envelope, wait=wait, timeout_s=timeout_s, retry=retry)
         return await self._ask(question, timeout_s + _GRACE_S)
 
     async def read(self, what: str, **params: Any) -> Any:

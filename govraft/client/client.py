@@ -146,7 +146,9 @@ class Client:
             self.check(principal, action, resource, context, at_least=at_least, explain=explain, timeout=timeout)
         )
 
-    def submit(self, envelope: bytes, *, wait: str = "effective", timeout: float = 30.0) -> Receipt:
+    def submit(
+        self, envelope: bytes, *, wait: str = "effective", timeout: float = 30.0, retry: bool = False
+    ) -> Receipt:
         """Hand in a signed command.
 
         Args:
@@ -154,15 +156,18 @@ class Client:
             wait: `effective`: until no node gives an allow on an older state any more. `committed`: until
                 its place in the log is safe. `none`.
             timeout: Seconds.
+            retry: This very envelope was handed in before and its outcome is unknown: if it has taken its place, answer
+                with what became of it. Without, that is refused as a replay, `duplicate_command`.
 
         Raises:
             RejectedError: Refused; `code` says why.
-            AvailabilityError: Not done, or, if not `definite`, the outcome is unknown: submit the same envelope again.
+            AvailabilityError: Not done, or, if not `definite`, the outcome is unknown: submit the same envelope
+                again, with `retry`.
             InputError: Not usable.
             GovraftError: The node's answer is not usable; the outcome is unknown.
         """
         timeout_s = timeout_of(timeout)
-        question = ask_submit(envelope, wait=wait, timeout_s=timeout_s)
+        question = ask_submit(envelope, wait=wait, timeout_s=timeout_s, retry=retry)
         return self._ask(question, timeout_s + _GRACE_S)
 
     def read(self, what: str, **params: Any) -> Any:

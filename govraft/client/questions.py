@@ -211,7 +211,7 @@ def _ask_batch(bodies: list[bytes], at_least: int, *, explain: bool) -> Question
     return Question(lambda call_id: encode(BatchCall(call_id, msgspec.Raw(body), at_least, bool(explain))), judge)
 
 
-def ask_submit(envelope: object, *, wait: str, timeout_s: float) -> Question[Receipt]:
+def ask_submit(envelope: object, *, wait: str, timeout_s: float, retry: bool) -> Question[Receipt]:
     """Hand in a signed envelope. Judging raises what the node reports, and `RejectedError` for a rejected command.
 
     Raises:
@@ -240,7 +240,8 @@ def ask_submit(envelope: object, *, wait: str, timeout_s: float) -> Question[Rec
         return receipt
 
     def call(call_id: int) -> bytes:
-        return encode({"id": call_id, "op": "submit", "envelope": envelope, "timeout_ms": timeout_ms, "wait": wait})
+        fields = {"envelope": envelope, "timeout_ms": timeout_ms, "wait": wait, "retry": retry is True}
+        return encode({"id": call_id, "op": "submit", **fields})
 
     return Question(call, judge, repeatable=False)
 

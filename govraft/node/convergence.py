@@ -245,10 +245,14 @@ class Convergence:
         verified = verify_lease(signed, self._electorate, self._origin, self._cluster, is_valid=self._is_valid)
         if self._machine.seq >= verified.probe.checkpoint.seq:
             self._compare(verified, payload, effects)
-        else:
+        elif self._is_furthest_ahead(verified):
             self.certified_ahead = (verified, payload)
         if self.isolation is None and self.holder.accept(verified, self._clock.boottime()):
             self.diagnosis.clear()
+
+    def _is_furthest_ahead(self, verified: VerifiedLease) -> bool:
+        known = self.certified_ahead
+        return known is None or known[0].probe.checkpoint.seq < verified.probe.checkpoint.seq
 
     def _compare(self, verified: VerifiedLease, encoded: bytes, effects: Effects) -> None:
         """Hold a certified state against this node's own."""
@@ -257,7 +261,7 @@ class Convergence:
         if self._machine.lineage.root(seq) != probe.checkpoint.root:
             reason, message = self._difference(probe)
             self._isolate(reason, f"a quorum certified another state at seq {seq}: {message}", encoded, seq, effects)
-        elif seq > self.certified_seq or not self.certified_note:
+        elif self.isolation is None and (seq > self.certified_seq or not self.certified_note):
             self.certified_seq, self.certified_note = seq, verified.note
 
     def _isolate(self, reason: Reason, message: str, received: bytes, seq: int, effects: Effects) -> None:

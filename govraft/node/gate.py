@@ -161,15 +161,15 @@ class Gate:
         return self._deny(standing.reason, standing.message)
 
     def _decide(self, request: Request, lease: HeldLease, at_least: int) -> Verdict:
+        compiled, defect = self._policies()
         try:
-            marked = self._marked(request)
+            marked = self._marked(request, compiled)
         except DecodeError as error:
             return self._deny(Reason.REQUEST_INVALID, str(error), lease)
         if marked is not None:
             return self._deny(marked[0], marked[1], lease)
         if self._machine.active_policies is None:
             return self._deny(Reason.POLICY_DENIED, "no policy is active, so nothing is permitted", lease)
-        compiled, defect = self._policies()
         if compiled is None:
             return self._deny(Reason.POLICY_ERROR, defect, lease)
         decision = compiled.evaluate(request, self._machine.entities)
@@ -195,12 +195,12 @@ class Gate:
             node=self._node_id,
         )
 
-    def _marked(self, request: Request) -> tuple[Reason, str] | None:
-        """Rule 6: marks on the node, the action, and on principal and resource with all their ancestors."""
+    def _marked(self, request: Request, compiled: CompiledPolicies | None) -> tuple[Reason, str] | None:
+        """Rule 6: marks on the node, and on action, principal and resource with all their groups and ancestors."""
         machine = self._machine
         if not machine.has_marks:
             return None
-        for kind, target in self._targets(request):
+        for kind, target in self._targets(request, compiled):
             marks = machine.marks(kind, target)
             if "revoked" in marks:
                 return Reason.REVOKED, f"{kind} `{target}` is revoked: {marks['revoked'].reason}"
@@ -208,11 +208,15 @@ class Gate:
                 return Reason.QUARANTINED, f"{kind} `{target}` is quarantined: {marks['quarantined'].reason}"
         return None
 
-    def _targets(self, request: Request) -> Iterator[tuple[str, str]]:
+    def _targets(self, request: Request, compiled: CompiledPolicies | None) -> Iterator[tuple[str, str]]:
         yield "node", self._node_id
         # SAFETY: marks are kept by canonical uid; another spelling of one must find them too
         # (test_gate.py::test_another_spelling_of_a_revoked_subject_is_revoked).
         yield "action", canonical_uid(request.action)
+        # SAFETY: stopping a group of actions stops each of them
+        # (test_gate.py::test_a_mark_on_an_action_group_denies_its_actions). Without policies nothing is allowed anyway.
+        for group in compiled.action_groups(request.action) if compiled is not None else ():
+            yield "action", group
         for uid in self._with_ancestors(canonical_uid(request.principal)):
             yield "subject", uid
         for uid in self._with_ancestors(canonical_uid(request.resource)):

@@ -31,6 +31,7 @@ __all__ = ["NodeRuntime"]
 
 TICK_S = 0.02
 WAITING_CHECKS_MAX = 4_096
+CHECKS_PER_TURN = 64
 WRITE_S_MAX = 30.0
 
 
@@ -246,8 +247,10 @@ class NodeRuntime:
         if not self._waiting:
             return
         now = self._clock.boottime()
+        # Bounded, so that thousands of checks that wait cannot hold up what they wait for.
+        turn, later = self._waiting[:CHECKS_PER_TURN], self._waiting[CHECKS_PER_TURN:]
         still: list[_WaitingCheck] = []
-        for item in self._waiting:
+        for item in turn:
             if item.future.done():
                 continue
             verdict = self._core.check(item.request, at_least=item.at_least)
@@ -257,7 +260,9 @@ class NodeRuntime:
                 still.append(item)
             else:
                 item.future.set_result(verdict)
-        self._waiting = still
+        self._waiting = later + still
+        if later and len(still) < len(turn):
+            self.wake()
 
     def _dismiss(self, message: str) -> None:
         """Answer whoever still waits: nothing more will be known here."""

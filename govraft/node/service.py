@@ -9,11 +9,11 @@ from typing import Any
 
 from govraft.core.crypto.keys import key_id
 from govraft.core.model import limits
-from govraft.core.model.outcome import Rejected
+from govraft.core.model.outcome import Rejected, Rejection
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
-from govraft.core.model.verdict import Verdict
-from govraft.errors import DecodeError, InputError, LimitExceededError
+from govraft.core.model.verdict import Allow, Verdict
+from govraft.errors import DecodeError, InputError, LimitExceededError, RejectedError
 from govraft.node.proposals import Examine, examine_proposal
 from govraft.node.runtime import NodeRuntime
 from govraft.ports.clock import Clock
@@ -75,11 +75,21 @@ class NodeService:
         del explain  # Verdicts always carry the determining policies and errors.
         return self._runtime.check(request, at_least)
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float) -> dict[str, Any]:
+    def holds(self, verdict: Allow) -> bool:
+        """Whether the node still serves the state on which it allowed."""
+        lease = None if self._runtime.is_halted else self._core.gate.standing().lease
+        return lease is not None and lease.seq == verdict.seq
+
+    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool) -> dict[str, Any]:
         """Hand in a signed command; policies and entities are parsed in isolation first."""
         # Whoever may not command must not make the node start processes: the machine is asked first.
         command = self._core.machine.examine(envelope, self._clock.wall())
-        if not isinstance(command, Rejected):
+        if isinstance(command, Rejected):
+            known = None if retry else self._core.machine.recall(envelope)
+            if known is not None:
+                message = f"`{known.command_id}` was used already: {known.outcome} at seq {known.seq}"
+                raise RejectedError(message, code=Rejection.DUPLICATE_COMMAND.value, seq=known.seq)
+        else:
             await examine_proposal(self._core.machine, command, self._examine)
         return await self._runtime.submit(envelope, wait=wait, timeout_ms=max(1, int(timeout_s * 1000)))
 

@@ -196,7 +196,7 @@ class Submissions:
         waiting = []
         for ticket in self._applied:
             rejected = ticket.code != Applied().code
-            if ticket.wait == "effective" and ticket.seq > certified and not rejected:
+            if ticket.wait == "effective" and ticket.seq > certified:
                 waiting.append(ticket)
                 continue
             answer: dict[str, Any] | GovraftError
@@ -217,12 +217,15 @@ class Submissions:
             "command_id": ticket.command_id,
             "certified_seq": 0,
         }
+        if certified < ticket.seq:
+            return receipt
+        receipt["certified_seq"] = certified
+        receipt["certificate"] = self._convergence.certified_note
+        # An old command's leaf is no longer in memory; `govraft lineage` has it.
         leaf = self._machine.leaf_bytes(ticket.seq)
-        if leaf is not None and certified >= ticket.seq:
-            receipt["certified_seq"] = certified
+        if leaf is not None:
             receipt["leaf"] = leaf
             receipt["proof"] = self._machine.lineage.inclusion_proof(ticket.seq - 1, certified)
-            receipt["certificate"] = self._convergence.certified_note
         return receipt
 
     def _expire(self, now: BoottimeNs) -> None:

@@ -59,15 +59,20 @@ class StubService:
         )
         self.found: Callable[[str, dict[str, Any]], object] = lambda what, params: {"what": what, "params": params}
         self.events: list[dict[str, Any]] = []
+        self.serving: Callable[[Allow], bool] = lambda _: True
+
+    def holds(self, verdict: Allow) -> bool:
+        """Answer by `serving`."""
+        return self.serving(verdict)
 
     def check(self, request: Request, *, at_least: int, explain: bool) -> Verdict | Awaitable[Verdict]:
         """Decide by `decide`."""
         del at_least, explain
         return self.decide(request)
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float) -> Receipt | Mapping[str, Any]:
+    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool) -> Receipt | Mapping[str, Any]:
         """Keep the envelope and answer by `receipt`."""
-        del wait, timeout_s
+        del wait, timeout_s, retry
         self.submitted.append(envelope)
         return self.receipt(envelope)
 

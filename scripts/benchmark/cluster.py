@@ -160,9 +160,9 @@ class BenchCluster:
             [(key.public_key().public_bytes_raw(), key.sign(pae(kind_text, payload))) for key in keys],
         )
 
-    def submit(self, envelope: bytes, node_id: str | None = None) -> Receipt:
+    def submit(self, envelope: bytes, node_id: str | None = None, *, retry: bool = False) -> Receipt:
         """Submit and wait until effective."""
-        return self.clients[node_id or self.node_ids[0]].submit(envelope)
+        return self.clients[node_id or self.node_ids[0]].submit(envelope, retry=retry)
 
     def _load_keys(self) -> dict[str, list[Ed25519PrivateKey]]:
         index = json.loads((self._directory / "cluster.json").read_text())

@@ -102,7 +102,7 @@ def _submit(cluster: BenchCluster, node: str, envelope: bytes) -> None:
     deadline = time.monotonic() + LIMIT_S
     while True:
         try:
-            cluster.submit(envelope, node)
+            cluster.submit(envelope, node, retry=True)
         except GovraftError as error:
             if time.monotonic() > deadline:
                 raise AvailabilityError(f"no command takes effect after a failover: {error}") from error

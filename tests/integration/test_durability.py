@@ -63,7 +63,7 @@ class SubmitStream:
         while not self._stopped.is_set():
             for node in nodes:
                 try:
-                    receipt = node.client.submit(envelope, timeout=2.0)
+                    receipt = node.client.submit(envelope, timeout=2.0, retry=True)
                 except AvailabilityError:
                     self.retries += 1
                     self._stopped.wait(0.02)

@@ -109,8 +109,12 @@ def test_a_command_works_once_wherever_it_is_handed_in(cluster: Cluster) -> None
     first = cluster.nodes["node-1"].client.submit(envelope)
     seq = cluster.settled()["seq"]
     for node in cluster.nodes.values():
-        # The very same command: what became of it then is the answer, and it does nothing more.
-        assert node.client.submit(envelope).seq == first.seq
+        # The very same command, replayed.
+        with pytest.raises(RejectedError) as replayed:
+            node.client.submit(envelope)
+        assert (replayed.value.code, replayed.value.definite) == ("duplicate_command", True)
+        # Whoever lost the answer may ask again: what became of it then is the answer, and it does nothing more.
+        assert node.client.submit(envelope, retry=True).seq == first.seq
         # Another command under its id.
         with pytest.raises(RejectedError) as refused:
             node.client.submit(cluster.revoke("once", **header))
@@ -142,8 +146,8 @@ def test_put_into_the_log_all_nodes_reject_it_alike(misled: Cluster) -> None:
         with pytest.raises(RejectedError) as rejected:
             leader.submit(envelope)
         assert rejected.value.code == code, name
-    # Whoever hands in the same again is told what became of it the first time.
-    assert leader.submit(good).seq == applied.seq
+    # Unexamined by its own node, the replay reaches the log.
+    assert leader.submit(good, retry=True).seq == applied.seq
     hostile["replayed"] = (good, "duplicate_command")
     lineage = misled.verified_lineage()
     outcomes = {item.seq: item.outcome for item in lineage}

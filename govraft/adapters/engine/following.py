@@ -30,6 +30,9 @@ class Following(Elections):
             return
         self.adopt_term(message.term)
         self._follow(node)
+        # SAFETY: what the leader announces as committed denies until it is applied here
+        # (test_sequencer.py::test_an_announced_commit_is_unapplied_until_it_arrives).
+        self._SyncObj__leaderCommitIndex = message.commit_index
         message = self._without_unwelcome(self._without_excess(message))
         if self._is_anchored(node, message) and self._merge(message):
             self._advance_commit(message)

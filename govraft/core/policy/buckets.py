@@ -32,7 +32,7 @@ def keys_of(uid: UidPair, ancestors: Iterable[UidPair]) -> list[Key]:
 class Buckets:
     """Policy ids filed by the keys of their heads. Immutable once built."""
 
-    __slots__ = ("_actions", "_by_action", "_by_principal", "_by_resource")
+    __slots__ = ("_actions", "_by_action", "_by_principal", "_by_resource", "_groups")
 
     def __init__(self, scopes: Mapping[str, Scope], action_parents: Mapping[UidPair, Iterable[UidPair]]) -> None:
         """File policies.
@@ -41,7 +41,8 @@ class Buckets:
             scopes: Head of each policy, by policy id.
             action_parents: Each action that the schema declares, with the groups directly above it.
         """
-        self._actions = {action: keys_of(action, _closure(action, action_parents)) for action in action_parents}
+        self._groups = {action: _closure(action, action_parents) for action in action_parents}
+        self._actions = {action: keys_of(action, groups) for action, groups in self._groups.items()}
         self._by_principal: dict[Key, set[str]] = {}
         self._by_action: dict[Key, set[str]] = {}
         self._by_resource: dict[Key, set[str]] = {}
@@ -53,6 +54,10 @@ class Buckets:
             ):
                 for key in keys:
                     index.setdefault(key, set()).add(policy_id)
+
+    def groups_of(self, action: UidPair) -> set[UidPair]:
+        """The action groups that hold an action, directly or through others; none for an action not declared."""
+        return self._groups.get(action, set())
 
     def candidates(self, principal: Iterable[Key], action: UidPair, resource: Iterable[Key]) -> frozenset[str]:
         """Ids of the policies whose head may match; a superset of those whose head does.

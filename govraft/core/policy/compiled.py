@@ -136,6 +136,14 @@ class CompiledPolicies:
         """How many policies."""
         return len(self.policies)
 
+    def action_groups(self, action: str) -> tuple[str, ...]:
+        """Canonical uids of the action groups that hold an action, directly or through others.
+
+        Raises:
+            DecodeError: Not a uid.
+        """
+        return tuple(sorted(slicing.uid_text(group) for group in self._buckets.groups_of(slicing.uid_pair(action))))
+
     def evaluate(self, request: Request, entities: Mapping[str, Entity]) -> Decision:
         """Decide one request. Never raises for anything that a request or an entity may hold.
 

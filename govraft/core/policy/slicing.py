@@ -70,14 +70,14 @@ def still_holds(consulted: tuple[tuple[str, Entity | None], ...], entities: Mapp
     return True
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4_096)
 def uid_pair(text: str) -> UidPair:
     """(type, id) of a uid's text form. Raises `DecodeError`."""
     uid = parse_uid(text)
     return uid.type, uid.id
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4_096)
 def uid_text(pair: UidPair) -> str:
     """The canonical text form of (type, id), the key of the entity map."""
     return str(EntityUid(*pair))

@@ -366,3 +366,27 @@ def test_one_client_cannot_hold_the_loop(tmp_path: Path, batched: bool) -> None:
         other.send({"op": "check", "id": 2, "request": {**ASK, "principal": "other"}})
         assert (other.receive() or {})["id"] == 2
         assert order.index("other") < 400
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_batch_holds_no_allow_that_the_node_no_longer_gives(tmp_path: Path, comes_back: bool) -> None:
+    """The state moves on from seq 1 to seq 2 while a long batch is decided."""
+    asked: list[Request] = []
+    service = StubService()
+
+    def seq() -> int:
+        return 1 if len(asked) < 100 else 2
+
+    def decide(request: Request) -> Any:
+        asked.append(request)
+        return allow(seq=seq())
+
+    service.decide = decide
+    service.serving = lambda verdict: verdict.seq == (seq() if comes_back else 3)
+    with NodeStub(tmp_path / "s", service, rules=ME) as stub, Peer(stub) as peer:
+        peer.send({"op": "check_many", "id": 1, "requests": [ASK] * 200})
+        verdicts = (peer.receive() or {})["result"]
+    if comes_back:
+        assert {(verdict["verdict"], verdict["seq"]) for verdict in verdicts} == {("allow", 2)}
+    else:
+        assert {verdict.get("reason") for verdict in verdicts} == {"synchronizing"}

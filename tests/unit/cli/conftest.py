@@ -43,7 +43,10 @@ class MachineNode:
     def check(self, request: Request, *, at_least: int, explain: bool) -> Verdict:
         return self.decide(request)
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float) -> dict[str, Any]:
+    def holds(self, verdict: object) -> bool:
+        return True
+
+    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool = False) -> dict[str, Any]:
         now = WallMs(time.time_ns() // 1_000_000)
         examined = self.machine.examine(envelope, now)
         if isinstance(examined, Rejected):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,18 @@ def test_an_unusable_genesis_is_2(history, tmp_path: Path) -> None:
     (tmp_path / "g").write_text("{}")
     assert history("verify", tmp_path / "r.json", "--genesis", tmp_path / "g").code == 2
     assert history("verify", tmp_path / "nosuch").code == 2
+
+
+def test_an_export_replaces_no_pipe_and_no_link(history, tmp_path: Path) -> None:
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(target)
+    assert history("lineage", "export", link).code == 0
+    assert (link.is_symlink(), target.stat().st_size > 0) == (True, True)
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:  # noqa: S607
+        assert history("lineage", "export", pipe).code == 0
+        assert reader.communicate(timeout=10)[0] == target.read_bytes()
+    assert pipe.is_fifo()
 
 
 def test_a_failed_export_leaves_no_file(history, tmp_path: Path) -> None:

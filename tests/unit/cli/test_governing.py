@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -132,6 +133,33 @@ def test_too_few_or_wrong_keys_are_refused_here(cluster) -> None:
     assert cluster("revoke", "subject", AGENT, "--reason", "x", "--key", f"olga={key(cluster, 'oscar')}").code == 2
     assert cluster("revoke", "subject", AGENT, "--reason", "x", "--key", "nosuch").code == 2
     assert cluster.node.machine.seq == 1
+
+
+def test_a_key_of_an_unknown_authority_is_named_as_such(cluster) -> None:
+    done = cluster("revoke", "subject", AGENT, "--reason", "x", "--key", f"nobody={key(cluster, 'olga')}")
+    assert (done.code, "`nobody` is no authority of this cluster" in done.err) == (2, True)
+
+
+def test_a_receipt_that_cannot_be_kept_is_found_before_anything_is_submitted(cluster, tmp_path: Path) -> None:
+    done = cluster("revoke", "subject", AGENT, "--reason", "x", "--receipt", tmp_path / "none" / "r.json")
+    assert (done.code, "[file_unwritable]" in done.err, "nothing was submitted" in done.err) == (2, True, True)
+    assert cluster.node.machine.seq == 1
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_full_disk_behind_stdout_is_no_defect(cluster, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    # What could not be written is tried again when the file is closed.
+    with contextlib.suppress(OSError), monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+        patch.setattr("sys.stdout", full)
+        done = cluster("entity", "list", "-o", form)
+    assert (done.code, "output_unwritable" in done.err) == (3, True)
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_closed_stdout_changes_no_exit_code(cluster, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    done = cluster("entity", "list", "-o", form)
+    assert (done.code, done.err) == (0, "")
 
 
 def test_without_any_key_it_says_what_is_needed(cluster, monkeypatch: pytest.MonkeyPatch) -> None:

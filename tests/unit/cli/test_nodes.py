@@ -47,23 +47,22 @@ def test_when_nobody_answers_it_is_unavailable(cluster, tmp_path: Path) -> None:
 
 
 def test_an_unknown_outcome_is_asked_again_with_the_same_envelope(cluster) -> None:
-    seen: list[bytes] = []
+    seen: list[tuple[bytes, bool]] = []
     real = cluster.node.submit
 
-    async def submit(envelope: bytes, *, wait: str, timeout_s: float):
-        seen.append(envelope)
+    async def submit(envelope: bytes, *, wait: str, timeout_s: float, retry: bool):
+        seen.append((envelope, retry))
         if len(seen) == 1:
             raise AvailabilityError("lost", code="outcome_unknown", definite=False)
-        return await real(envelope, wait=wait, timeout_s=timeout_s)
+        return await real(envelope, wait=wait, timeout_s=timeout_s, retry=retry)
 
     cluster.node.submit = submit
     assert cluster(*REVOKE).code == 0
-    assert len(seen) == 2
-    assert seen[0] == seen[1]
+    assert seen == [(seen[0][0], False), (seen[0][0], True)]
 
 
 def test_an_outcome_that_stays_unknown_is_said_to_be(cluster) -> None:
-    async def submit(envelope: bytes, *, wait: str, timeout_s: float):
+    async def submit(envelope: bytes, *, wait: str, timeout_s: float, retry: bool):
         raise AvailabilityError("lost", code="outcome_unknown", definite=False)
 
     cluster.node.submit = submit

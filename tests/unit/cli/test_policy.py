@@ -198,6 +198,12 @@ def test_bad_policies_are_refused_before_anything_is_signed(
     assert cluster.node.machine.seq == 1
 
 
+def test_a_malformed_policy_is_named_by_its_file(cluster, texts: Path, tmp_path: Path) -> None:
+    (texts / "sub" / "bad.cedar").write_text("permit (principal, action, resource")
+    done = cluster("policy", "publish", texts, "--schema", tmp_path / "schema")
+    assert (done.code, str(texts / "sub" / "bad.cedar") in done.err, "[policy_malformed]" in done.err) == (2, True, True)
+
+
 def test_refusals_of_the_cluster_exit_1(cluster, texts: Path, tmp_path: Path) -> None:
     cluster("policy", "publish", texts, "--schema", tmp_path / "schema", "--activate")
     done = cluster("policy", "activate", 1)

@@ -142,3 +142,21 @@ def test_any_bytes_are_refused_or_read(data):
         except DecodeError:
             continue
         assert text.startswith(parsed.body)
+
+
+def test_a_note_has_a_greatest_length_and_a_greatest_number_of_lines():
+    signature = line("a", bytes(76))
+    rest = len(signature.encode()) + 2
+    assert parse_note(b"x" * (NOTE_BYTES_MAX - rest) + b"\n\n" + signature.encode()).signatures
+    with pytest.raises(DecodeError, match="at most"):
+        parse_note(b"x" * (NOTE_BYTES_MAX - rest + 1) + b"\n\n" + signature.encode())
+    assert len(parse_note(note(*[signature] * 64)).signatures) == 64
+
+
+def test_the_latest_time_that_can_be_signed_is_read():
+    blob = bytes(4) + b"\x7f" + b"\xff" * 7 + bytes(64)
+    assert parse_note(note(line("a", blob))).signatures[0].time_s == 2**63 - 1
+
+
+def test_a_note_with_an_empty_text_is_read():
+    assert parse_note(b"\n\n" + line("a", bytes(76)).encode()).body == b"\n"

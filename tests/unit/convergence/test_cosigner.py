@@ -7,6 +7,7 @@ from govraft.core.convergence.certificate import open_ack, verify_cosignature
 from govraft.core.convergence.cosigner import Acked, Answer, Cosigner, Held, Refusal
 from govraft.core.convergence.messages import Probe
 from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
+from govraft.errors import InvariantViolation
 
 GRANT = 1010 * NS_PER_MS
 START = BoottimeNs(10**12)
@@ -213,3 +214,14 @@ def test_a_cosignature_is_made_afresh_only_now_and_then(world, node):
     assert node.ack(3, round=4).time_s == later.time_s - 100
     other = node.ack(4, round=5)
     verify_cosignature(other, world.electorate, world.origin, is_valid=world.is_valid)
+
+
+def test_the_newest_applied_seq_can_be_acked(node):
+    assert node.ack(10).seq == 10
+    assert node.answer(11) is Refusal.BEHIND
+
+
+def test_a_wall_clock_before_1970_halts(world, node):
+    node.view.wall = node.view.newest_time = WallMs(-1)
+    with pytest.raises(InvariantViolation):
+        node.answer()

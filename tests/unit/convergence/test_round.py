@@ -158,3 +158,32 @@ def test_acks_of_different_probes_are_not_mixed(leading):
     first, second = leading.begin(4), leading.begin(4)
     leading.ack("a", first)
     assert leading.ack("b", second) is None
+
+
+def test_holders_that_all_moved_on_hold_up_nobody(leading):
+    probe = leading.begin(4)
+    leading.ack("a", probe, outstanding=("a", "b"))
+    assert leading.ack("b", probe, outstanding=("a", "b")) is not None
+
+
+def test_of_two_acks_at_one_seq_the_later_ones_nonce_is_granted(world, leading):
+    for number in (1, 2):
+        leading.ack("b", leading.begin(4), nonce=world.nonce(number))
+    assert grants_of(leading.begin(4)) == {"b": world.nonce(2)}
+
+
+def test_open_rounds_are_bounded(leading):
+    for _ in range(50):
+        leading.begin(4)
+        assert len(leading.leader._open) <= ROUNDS_OPEN_MAX
+    assert len(leading.leader._open) == ROUNDS_OPEN_MAX
+
+
+def test_observers_do_not_sign_the_certificate(make_world):
+    world = make_world("abc", observers="o")
+    leading = Leading(world)
+    probe = leading.begin(4)
+    leading.ack("o", probe)
+    leading.ack("a", probe)
+    note = Lease.decode(leading.ack("b", probe).body).note
+    assert note == world.note(4, "ab")

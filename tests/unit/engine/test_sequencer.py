@@ -11,6 +11,7 @@ from govraft.adapters.engine import EngineTiming, PysyncobjSequencer
 from govraft.adapters.engine import following as following_module
 from govraft.adapters.engine import sequencer as sequencer_module
 from govraft.adapters.engine.frames import (
+    REGULAR,
     AppendEntries,
     Message,
     NextNodeIndex,
@@ -298,3 +299,17 @@ def test_a_stuck_follower_is_sent_a_bounded_amount(timing: EngineTiming) -> None
         single.sequencer.receive("b", encode_frame(NextNodeIndex(1, last - 1, last + 1, False, True)))
     assert single.sequencer.commit_index > 290
     assert sum(len(frame) for peer, frame in single.sent if peer == "c") <= WINDOW_BYTES + FRAME_BYTES
+
+
+def test_an_announced_commit_is_unapplied_until_it_arrives(timing: EngineTiming) -> None:
+    follower = Single(timing, ["b", "a", "c"])
+    entries = tuple((1, REGULAR + text) for text in (b"x", b"y"))
+    follower.sequencer.receive("a", encode_frame(AppendEntries(1, 6, 0, 0, ())))
+    follower.sequencer.turn()
+    assert follower.sequencer.has_unapplied
+    assert follower.sequencer.commit_index == 0
+    follower.sequencer.receive("a", encode_frame(AppendEntries(1, 2, 0, 0, entries)))
+    assert follower.sequencer.has_unapplied
+    follower.sequencer.turn()
+    assert [entry for _, _, entry in follower.applied] == [b"x", b"y"]
+    assert not follower.sequencer.has_unapplied

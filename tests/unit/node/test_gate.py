@@ -359,3 +359,23 @@ def test_while_the_next_certificate_is_due_the_check_waits(sim):
     assert sim.check() is None
     sim.step(2500)
     assert sim.check().reason is not Reason.SYNCHRONIZING
+
+
+GROUPED = """
+entity Agent;
+entity Tool;
+action "all";
+action "risky" in [Action::"all"];
+action "run" in [Action::"risky"] appliesTo { principal: [Agent], resource: [Tool], context: {} };
+"""
+
+
+@pytest.mark.parametrize("group", ['Action::"risky"', 'Action::"all"'])
+def test_a_mark_on_an_action_group_denies_its_actions(sim, group):
+    sim.govern("permit(principal, action, resource);", schema=GROUPED)
+    sim.step(300)
+    assert sim.check().allowed
+    mark(sim, TargetKind.ACTION, group)
+    assert sim.check().reason is Reason.QUARANTINED
+    mark(sim, TargetKind.ACTION, group, revoke=True)
+    assert sim.check().reason is Reason.REVOKED

@@ -54,7 +54,7 @@ class Bench:
         return self.sim.nodes["b"].disk.leaves[first - 1 : last]
 
     def submit(self, envelope):
-        return asyncio.run(self.service.submit(envelope, wait="effective", timeout_s=0.5))
+        return asyncio.run(self.service.submit(envelope, wait="effective", timeout_s=0.5, retry=False))
 
     def read(self, what, **params):
         found = self.service.read(what, params)
