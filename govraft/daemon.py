@@ -116,7 +116,9 @@ class _Daemon:
             runtime.start(network)
             await server.start()
         except OSError as error:
-            raise ConfigError(f"cannot listen: {error.strerror}", file=str(self._config.file), key="listen") from error
+            host, port = self._config.peer_listen
+            message = f"cannot listen on `{host}:{port}` or `{self._config.socket_path}`: {error.strerror}"
+            raise ConfigError(message, file=str(self._config.file), key="listen") from error
         except GovraftError as error:
             raise ConfigError(str(error), file=str(self._config.file), key="listen.socket") from error
         else:

@@ -16,7 +16,9 @@ environment() {
     fi
     if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
         echo "installing govraft into $VENV ..." >&2
-        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]" >&2
+        # `compat` puts the project's folder itself on the path, so that no folder named govraft elsewhere hides it.
+        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+            --config-settings editable_mode=compat -e ".[$extras]" >&2
         printf '%s' "$wanted" > "$stamp"
     fi
     PATH="$(cd "$VENV/bin" && pwd):$PATH"

@@ -132,11 +132,25 @@ def _answer(document: bytes) -> bytes:
         proposal = msgspec.json.decode(document, type=_Proposal)
         CompiledPolicies.compile(proposal.schema, proposal.policies)
         if proposal.entities is not None:
-            entities = msgspec.json.encode(proposal.entities).decode()
-            engine.parse_entities(entities, engine.parse_schema(proposal.schema))
+            _parse_entities(proposal.entities, engine.parse_schema(proposal.schema))
     except InputError as error:
         return msgspec.json.encode(_Refusal(error.code, str(error)[: _ANSWER_BYTES // 4]))
     return _ACCEPTED
+
+
+def _parse_entities(entities: list[dict[str, Any]], schema: engine.Schema) -> None:
+    try:
+        engine.parse_entities(msgspec.json.encode(entities).decode(), schema)
+    except engine.EngineError:
+        # Name the one that does not fit; if each fits alone, it is how they stand to each other.
+        for entity in entities:
+            try:
+                engine.parse_entities(msgspec.json.encode([entity]).decode(), schema)
+            except engine.EngineError as error:
+                uid = entity.get("uid", {})
+                name = f'{uid.get("type")}::"{uid.get("id")}"' if isinstance(uid, dict) else str(uid)
+                raise engine.EngineError(f"entity `{name[:200]}`: {error}") from error
+        raise
 
 
 def main() -> None:

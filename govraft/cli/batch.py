@@ -46,6 +46,7 @@ MERITS = frozenset(
 )
 """Reasons that answer the question itself, if the verdict names the certified state that it rests on."""
 
+_FIELDS = frozenset({"principal", "action", "resource", "context", "expect", "reason", "rule", "comment"})
 _CHUNK = 250
 _MISMATCHES_SHOWN = 20
 
@@ -144,6 +145,10 @@ def check_batch(settings: Settings, path: Path, *, at_least: int, each: bool) ->
 
 def _line(number: int, fields: dict[str, Any], path: Path) -> _Line:
     where = f"`{path}`, line {number}"
+    # A misspelt `expect` must not drop an expectation unnoticed.
+    strange = sorted(fields.keys() - _FIELDS)
+    if strange:
+        raise InputError(f"{where}: `{strange[0]}` is not known; use {', '.join(sorted(_FIELDS))}")
     known = {name: fields.get(name) for name in ("principal", "action", "resource")}
     context, expect, reason = fields.get("context", {}), fields.get("expect"), fields.get("reason")
     if not all(isinstance(value, str) for value in known.values()) or not isinstance(context, dict):

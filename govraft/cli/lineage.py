@@ -88,7 +88,7 @@ def export(settings: Settings, file: Path) -> None:
         if last < 1:
             raise AvailabilityError("the node holds no certificate yet: try again once it may allow")
         with _open_new(file) as out, progress("exporting", last) as advance:
-            out.write(encode_header(genesis, name=genesis.name, last=last))
+            out.write(encode_header(genesis, last=last))
             for seq, leaf, entry in read_lineage(client, 1, last):
                 out.write(encode_record(seq, leaf, entry))
                 advance()

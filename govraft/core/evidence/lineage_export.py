@@ -40,9 +40,11 @@ LINEAGE_FORMAT = "govraft.lineage.v1"
 _LINE_BYTES_MAX = 256 * 1024
 
 
-class _Header(msgspec.Struct, frozen=True):
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["govraft.lineage.v1"]
     cluster: str
+    name: str
+    last: int
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,9 +85,9 @@ class ProvenLineage(msgspec.Struct, frozen=True):
     entities: int
 
 
-def encode_header(genesis: Genesis, **more: Any) -> bytes:
-    """The first line."""
-    return _line({"format": LINEAGE_FORMAT, "cluster": genesis.cluster_id, **more})
+def encode_header(genesis: Genesis, *, last: int) -> bytes:
+    """The first line of an export that ends at seq `last`."""
+    return _line({"format": LINEAGE_FORMAT, "cluster": genesis.cluster_id, "name": genesis.name, "last": last})
 
 
 def encode_record(seq: int, leaf: bytes, entry: bytes | None) -> bytes:
@@ -112,7 +114,7 @@ def prove_lineage(
         VerificationError: Malformed, incomplete, of another cluster, or one of the four rules does not hold.
     """
     numbered = enumerate(lines, 1)
-    _check_header(numbered, genesis)
+    header = _read_first(numbered, genesis)
     replay = _Replay(genesis)
     for number, line in numbered:
         certificate = _take(replay, line, number)
@@ -122,17 +124,22 @@ def prove_lineage(
                 raise VerificationError(
                     f"line {extra[0]}: nothing may follow the certificate", code="evidence_malformed"
                 )
-            return replay.finish(certificate)
+            proven = replay.finish(certificate)
+            if proven.checkpoint.seq != header.last:
+                message = f"the header says that seq {header.last} is the last, it is {proven.checkpoint.seq}"
+                raise VerificationError(message, code="evidence_malformed")
+            return proven
         if advance is not None:
             advance(1)
     raise VerificationError("the export ends without a certificate: it was cut off", code="evidence_malformed")
 
 
-def _check_header(numbered: Iterator[tuple[int, bytes]], genesis: Genesis) -> None:
+def _read_first(numbered: Iterator[tuple[int, bytes]], genesis: Genesis) -> _Header:
     _, first = next(numbered, (0, b""))
-    header = _decode(_read_header, first, 1)
-    if header.cluster != genesis.cluster_id:
+    header: _Header = _decode(_read_header, first, 1)
+    if (header.cluster, header.name) != (genesis.cluster_id, genesis.name):
         raise VerificationError("the export is of another cluster than the genesis", code="wrong_cluster")
+    return header
 
 
 def _take(replay: _Replay, line: bytes, number: int) -> bytes | None:

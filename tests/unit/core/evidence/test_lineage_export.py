@@ -13,7 +13,7 @@ from govraft.errors import GovraftError, VerificationError
 def lines_of(history, certificate: bytes | None = None) -> list[bytes]:
     machine = history.machine
     return [
-        encode_header(history.sample.genesis, note="anything"),
+        encode_header(history.sample.genesis, last=machine.seq),
         *(
             encode_record(seq, leaf, entry)
             for seq, (leaf, entry) in enumerate(zip(history.leaves, history.entries, strict=True), 1)
@@ -147,3 +147,11 @@ def test_no_single_byte_may_change(history) -> None:
                 continue
             # A bit that carries nothing, such as one of a cosignature beyond the quorum's. What is proven is the same.
             assert again == proven
+
+
+@pytest.mark.parametrize("change", [(b'"last":6', b'"last":7'), (b'"last":', b'"l9st":'), (b"{", b'{"seq":9,')])
+def test_a_changed_header_is_refused(history, change: tuple[bytes, bytes]) -> None:
+    lines = lines_of(history)
+    lines[0] = lines[0].replace(*change, 1)
+    with pytest.raises(VerificationError):
+        prove_lineage(lines, history.sample.genesis)
