@@ -327,12 +327,16 @@ class Cluster:
 
     def quarantine(self, agent: str, **fields: Any) -> bytes:
         """A signed envelope that quarantines an agent."""
-        command = Quarantine(kind=TargetKind.SUBJECT, id=f'Agent::"{agent}"', **({"reason": "test"} | self.header(**fields)))
+        command = Quarantine(
+            kind=TargetKind.SUBJECT, id=f'Agent::"{agent}"', **({"reason": "test"} | self.header(**fields))
+        )
         return self.seal(command, "operator-1")
 
     def revoke(self, agent: str, **fields: Any) -> bytes:
         """A signed envelope that revokes an agent."""
-        command = Revoke(kind=TargetKind.SUBJECT, id=f'Agent::"{agent}"', **({"reason": "test"} | self.header(**fields)))
+        command = Revoke(
+            kind=TargetKind.SUBJECT, id=f'Agent::"{agent}"', **({"reason": "test"} | self.header(**fields))
+        )
         return self.seal(command, "operator-1")
 
     def activate_policy(self, node: Node) -> None:

@@ -55,7 +55,9 @@ class SubmitStream:
             while not self._stopped.is_set():
                 header = self._cluster.header()
                 name = header["command_id"]
-                self._submit(name, self._cluster.quarantine(f"stream-{name}", **header), nodes[place % 3 :] + nodes[: place % 3])
+                self._submit(
+                    name, self._cluster.quarantine(f"stream-{name}", **header), nodes[place % 3 :] + nodes[: place % 3]
+                )
         except BaseException as error:
             self.faults.append(error)
 

@@ -78,9 +78,15 @@ HOSTILE: dict[str, tuple[Callable[[Cluster], bytes], str]] = {
     "signed by too few": (lambda c: c.seal(activation(c), "policy-2"), "threshold_unmet"),
     "signed twice by one": (twice, "key_duplicate"),
     "expired": (lambda c: c.seal(command(c, not_after=now_ms() - 1), "operator-1"), "expired"),
-    "valid for too long": (lambda c: c.seal(command(c, not_after=now_ms() + 2 * DAY_MS), "operator-1"), "validity_too_long"),
+    "valid for too long": (
+        lambda c: c.seal(command(c, not_after=now_ms() + 2 * DAY_MS), "operator-1"),
+        "validity_too_long",
+    ),
     "for another cluster": (lambda c: c.seal(command(c, cluster="ab" * 32), "operator-1"), "wrong_cluster"),
-    "of an unknown type": (lambda c: with_payload(c, b"{}", "application/vnd.govraft.nonsense.v1+json"), "payload_type_unknown"),
+    "of an unknown type": (
+        lambda c: with_payload(c, b"{}", "application/vnd.govraft.nonsense.v1+json"),
+        "payload_type_unknown",
+    ),
     "with unknown fields": (lambda c: with_payload(c, b'{"cluster":"x"}'), "payload_malformed"),
     "not canonical": (respelled, "payload_not_canonical"),
     "unknown policy version": (lambda c: c.seal(activation(c), "policy-1", "policy-2"), "policy_unknown"),

@@ -76,7 +76,9 @@ def last_command(node: Node) -> tuple[int, int, bytes]:
 def altered(payload: bytes) -> bytes:
     """The entry with one byte of its envelope changed: readable, but no longer what was signed."""
     marker, entry = payload[:1], unpack(payload[1:], max_bytes=len(payload))
-    entry["envelope"] = entry["envelope"].replace(b"agent-4", b"agent-5").replace(b"YWdlbnQtNA", b"YWdlbnQtNQ")[:-3] + b"]} "
+    entry["envelope"] = (
+        entry["envelope"].replace(b"agent-4", b"agent-5").replace(b"YWdlbnQtNA", b"YWdlbnQtNQ")[:-3] + b"]} "
+    )
     return marker + pack(entry)
 
 
@@ -242,7 +244,10 @@ def rewrite_history(stopped: Cluster, node: Node) -> None:
     machine, lineage = Machine(stopped.genesis), MerkleTree()
     lineage.append(machine.genesis_leaf)
     rows: list[tuple[str, tuple[object, ...]]] = [
-        ("UPDATE journal SET payload = ?, checksum = ? WHERE idx = ?", (changed, journal_checksum(index, term, changed), index))
+        (
+            "UPDATE journal SET payload = ?, checksum = ? WHERE idx = ?",
+            (changed, journal_checksum(index, term, changed), index),
+        )
     ]
     for number, _, entry in journal(node):
         if b"envelope" not in entry:

@@ -55,7 +55,15 @@ def test_unusable_keys_are_refused(tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(b"junk")
     (tmp_path / "junk").chmod(0o600)
     curve = store(tmp_path / "p256", generate_private_key(SECP256R1()))
-    for uri in (f"file2:{tmp_path}/none", f"file2:{tmp_path}/junk", f"file2:{curve}", "nosuch:x", "", "/path", "awskms:x"):
+    for uri in (
+        f"file2:{tmp_path}/none",
+        f"file2:{tmp_path}/junk",
+        f"file2:{curve}",
+        "nosuch:x",
+        "",
+        "/path",
+        "awskms:x",
+    ):
         with pytest.raises(AuthorityKeyError):
             load_authority_key(uri, public_key=None, ask_passphrase=ask_nobody)
 

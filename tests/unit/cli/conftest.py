@@ -207,7 +207,12 @@ def cluster(
         path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         path.chmod(0o600)
         keys.append({"id": authority.id, "uri": f"file2:keys/{authority.id}.pem", "roles": list(authority.roles)})
-    index = {"version": 1, "genesis": "genesis.json", "nodes": [{"id": "n1", "socket": "s", "config": "x"}], "keys": keys}
+    index = {
+        "version": 1,
+        "genesis": "genesis.json",
+        "nodes": [{"id": "n1", "socket": "s", "config": "x"}],
+        "keys": keys,
+    }
     (directory / "cluster.json").write_text(json.dumps(index))
     monkeypatch.setenv("GOVRAFT_CLUSTER", str(directory))
     node = MachineNode(sample)

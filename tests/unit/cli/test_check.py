@@ -149,7 +149,9 @@ def test_each_prints_every_verdict(cluster, tmp_path: Path) -> None:
     assert [json.loads(line)["line"] for line in done.out.splitlines()] == [1, 2]
 
 
-@pytest.mark.parametrize("line", ["", "[]", "7", '{"principal": "x"}', "{", '{"principal":"a","action":"b","resource":"c","expect":"maybe"}'])
+@pytest.mark.parametrize(
+    "line", ["", "[]", "7", '{"principal": "x"}', "{", '{"principal":"a","action":"b","resource":"c","expect":"maybe"}']
+)
 def test_malformed_batches_are_refused(cluster, tmp_path: Path, line: str) -> None:
     (tmp_path / "b.jsonl").write_text(line)
     done = cluster("check", "--batch", tmp_path / "b.jsonl")

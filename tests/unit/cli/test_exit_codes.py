@@ -15,7 +15,13 @@ def test_every_reason_has_its_exit_code() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "code"),
-    [(Reason.POLICY_DENIED, 1), (Reason.REVOKED, 1), (Reason.LEASE_EXPIRED, 1), (Reason.REQUEST_INVALID, 2), (Reason.NODE_UNREACHABLE, 3)],
+    [
+        (Reason.POLICY_DENIED, 1),
+        (Reason.REVOKED, 1),
+        (Reason.LEASE_EXPIRED, 1),
+        (Reason.REQUEST_INVALID, 2),
+        (Reason.NODE_UNREACHABLE, 3),
+    ],
 )
 def test_denials(reason: Reason, code: int) -> None:
     assert exit_code_of_verdict(Deny(reason)) == code
@@ -46,12 +52,16 @@ WANTED = {
 
 
 def test_the_table_names_every_error() -> None:
-    named = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.GovraftError)}
+    named = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.GovraftError)
+    }
     assert named == set(WANTED)
 
 
 @pytest.mark.parametrize("name", WANTED)
 def test_errors(name: str) -> None:
     kind = getattr(errors, name)
-    error = kind("x", file="f") if name == "ConfigError" else kind(Deny(Reason.REVOKED)) if name == "Denied" else kind("x")
+    error = (
+        kind("x", file="f") if name == "ConfigError" else kind(Deny(Reason.REVOKED)) if name == "Denied" else kind("x")
+    )
     assert exit_code_of_error(error) == WANTED[name]

@@ -47,7 +47,9 @@ def test_many_entities_go_out_in_batches(cluster, tmp_path: Path) -> None:
 
 def test_patch_delete_show(cluster, tmp_path: Path) -> None:
     put(cluster, tmp_path, [{"uid": AGENT, "attrs": {"n": 1, "m": 2}}])
-    assert cluster("entity", "patch", AGENT, "--set", 'n={"a":[1]}', "--unset", "m", "--add-parent", 'Team::"t"').code == 0
+    assert (
+        cluster("entity", "patch", AGENT, "--set", 'n={"a":[1]}', "--unset", "m", "--add-parent", 'Team::"t"').code == 0
+    )
     shown = cluster("entity", "show", AGENT, "-o", "json").data
     assert shown == {"uid": AGENT, "attrs": {"n": {"a": [1]}}, "parents": ['Team::"t"'], "marks": []}
     assert cluster("entity", "delete", AGENT).code == 0
@@ -117,9 +119,7 @@ def test_keys_by_uri_id_and_assignment(cluster) -> None:
 
 def test_a_key_of_nobody_is_refused(cluster, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger.pem"
-    stranger.write_bytes(
-        Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
+    stranger.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     stranger.chmod(0o600)
     done = cluster("revoke", "subject", AGENT, "--reason", "x", "--key", f"file2:{stranger}")
     assert (done.code, "[key_invalid]" in done.err) == (2, True)

@@ -77,7 +77,9 @@ def publish(machine: Machine, sample: SampleCluster, base: Bundle, wanted: Bundl
         assert bundle is not None
         # Each version on the way is a part of the old bundle or of the new one.
         old, new = Bundle(0, "", base.schema, known), wanted
-        assert any(bundle.schema == side.schema and bundle.policies.keys() <= side.policies.keys() for side in (old, new))
+        assert any(
+            bundle.schema == side.schema and bundle.policies.keys() <= side.policies.keys() for side in (old, new)
+        )
         assert bundle.digest == step.digest
     last = machine.policy_bundle(base.version + len(steps)) if steps else None
     return base if last is None else Bundle(last.version, last.digest, last.schema, last.policies)
@@ -172,7 +174,9 @@ def test_a_dry_run_prints_envelopes_and_submits_nothing(cluster, texts: Path, tm
     assert done.code == 0
     assert cluster.node.machine.seq == 1
     kinds = [json.loads(line)["payloadType"] for line in done.out.splitlines()]
-    assert [kind.split(".")[-2].split("+")[0] for kind in kinds] == ["activate" if "activate" in k else "publish" for k in kinds]
+    assert [kind.split(".")[-2].split("+")[0] for kind in kinds] == [
+        "activate" if "activate" in k else "publish" for k in kinds
+    ]
     assert len(kinds) == 2
     assert all(len(json.loads(line)["signatures"]) == 2 for line in done.out.splitlines())
 
@@ -187,9 +191,7 @@ def test_a_dry_run_prints_envelopes_and_submits_nothing(cluster, texts: Path, tm
         (ONE + ONE, "input_invalid"),
     ],
 )
-def test_bad_policies_are_refused_before_anything_is_signed(
-    cluster, tmp_path: Path, text: str, code: str
-) -> None:
+def test_bad_policies_are_refused_before_anything_is_signed(cluster, tmp_path: Path, text: str, code: str) -> None:
     (tmp_path / "bad.cedar").write_text(text)
     (tmp_path / "schema").write_text(SCHEMA)
     done = cluster("policy", "publish", tmp_path / "bad.cedar", "--schema", tmp_path / "schema", "-o", "json")
@@ -201,7 +203,11 @@ def test_bad_policies_are_refused_before_anything_is_signed(
 def test_a_malformed_policy_is_named_by_its_file(cluster, texts: Path, tmp_path: Path) -> None:
     (texts / "sub" / "bad.cedar").write_text("permit (principal, action, resource")
     done = cluster("policy", "publish", texts, "--schema", tmp_path / "schema")
-    assert (done.code, str(texts / "sub" / "bad.cedar") in done.err, "[policy_malformed]" in done.err) == (2, True, True)
+    assert (done.code, str(texts / "sub" / "bad.cedar") in done.err, "[policy_malformed]" in done.err) == (
+        2,
+        True,
+        True,
+    )
 
 
 def test_refusals_of_the_cluster_exit_1(cluster, texts: Path, tmp_path: Path) -> None:

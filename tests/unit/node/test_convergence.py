@@ -443,3 +443,49 @@ def test_a_probe_is_named_by_what_was_signed():
     sim = reign()
     lease = Lease.decode(Signed.decode(last_lease(sim), Kind.LEASE).body)
     assert {Ack.decode(ack.body).probe for ack in lease.acks} == {probe_digest(lease.probe)}
+
+
+def test_the_first_section_that_differs_gives_the_reason():
+    sim = reign()
+    core, leaf = core_of(sim), core_of(sim).machine.leaf(1)
+    probe = Probe.decode(Signed.decode(record_one(sim, "a", "probe"), Kind.PROBE).body)
+    for section, reason in (
+        ("policies", Reason.POLICY_DIVERGENCE),
+        ("authorities", Reason.AUTHORIZATION_INCONSISTENT),
+        ("entities", Reason.RUNTIME_STATE_FRAGMENTED),
+        ("attestations", Reason.ATTESTATION_DISAGREEMENT),
+        ("audit", Reason.LINEAGE_INCONSISTENT),
+    ):
+        other = msgspec.structs.replace(probe, sections=leaf.sections | {section: bytes(31) + b"\1"})
+        core.on_frame("a", CONVERGENCE, forge(sim, "a", Kind.PROBE, other.encode()).encode())
+        assert core.convergence.diagnosis.reason is reason
+        assert section in core.convergence.diagnosis.message
+    unknown = msgspec.structs.replace(probe, checkpoint=msgspec.structs.replace(probe.checkpoint, root=bytes(32)))
+    core.on_frame("a", CONVERGENCE, forge(sim, "a", Kind.PROBE, unknown.encode()).encode())
+    assert core.convergence.diagnosis.reason is Reason.LINEAGE_INCONSISTENT
+
+
+def record_one(sim: Arena, source: str, kind: str) -> bytes:
+    seen = last(sim, source, kind)
+    sim.step(150)
+    return seen[-1]
+
+
+def test_a_lease_clears_what_was_wrong_before():
+    sim = reign()
+    core = core_of(sim)
+    core.on_frame("a", CONVERGENCE, b"garbage")
+    assert core.convergence.diagnosis.reason is Reason.QUORUM_UNVERIFIABLE
+    sim.step(150)
+    assert core.convergence.diagnosis.reason is None
+
+
+def test_distrust_ends():
+    sim = forked()
+    sim.lead("c", "a", "b")
+    sim.step(50)
+    sim.lead("a", "b")
+    convergence = core_of(sim, "b").convergence
+    assert convergence.is_distrusted("c")
+    sim.step(10_000)
+    assert not convergence.is_distrusted("c")

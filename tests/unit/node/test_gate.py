@@ -6,7 +6,7 @@ from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Allow
-from govraft.core.policy.compiled import CompiledPolicies, PolicyCompileError
+from govraft.core.policy.compiled import CompiledPolicies, Decision, PolicyCompileError
 from govraft.errors import InvariantViolation
 from govraft.ports.store import IsolationRecord
 
@@ -379,3 +379,11 @@ def test_a_mark_on_an_action_group_denies_its_actions(sim, group):
     assert sim.check().reason is Reason.QUARANTINED
     mark(sim, TargetKind.ACTION, group, revoke=True)
     assert sim.check().reason is Reason.REVOKED
+
+
+@pytest.mark.parametrize(
+    "decision", [Decision("allow", (), ("a policy failed",)), Decision("error", ("p",)), Decision("odd")]
+)
+def test_only_an_allow_without_any_error_allows(sim, monkeypatch, decision):
+    monkeypatch.setattr(CompiledPolicies, "evaluate", lambda *given: decision)
+    assert sim.check().reason is Reason.POLICY_ERROR

@@ -454,3 +454,29 @@ def test_listeners_hear_of_each_turn_until_they_leave():
         assert len(heard) == count
 
     run(test)
+
+
+def test_an_answer_that_cannot_be_given_halts_and_the_others_stay_silent():
+    async def test(bench: Bench) -> None:
+        def fail() -> None:
+            raise InvariantViolation("x")
+
+        bench.core.effects.after.append(fail)
+        bench.promise("one", durable=False)
+        await turns()
+        assert bench.halted
+        assert bench.called == []
+
+    run(test)
+
+
+def test_the_core_hears_of_links():
+    async def test(bench: Bench) -> None:
+        bench.runtime.on_link("b", True)
+        bench.runtime.on_link("b", False)
+        assert bench.core.links == [("b", True), ("b", False)]
+        before = bench.core.settled
+        await turns()
+        assert bench.core.settled > before
+
+    run(test)

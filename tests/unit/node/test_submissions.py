@@ -278,3 +278,84 @@ def test_a_node_needs_the_authorities_signature_whoever_forwards(sim):
     sim.leader.core.on_frame("node-3", SUBMISSION, forwarded(envelope))
     sim.step(100)
     assert sim.leader.core.machine.seq == 1
+
+
+def test_clients_of_one_command_time_out_each_for_itself(sim):
+    name = follower(sim)
+    sim.partition(name)
+    envelope = sim.quarantine("c")
+    soon, late = sim.submit(name, envelope, timeout_ms=100), sim.submit(name, envelope, timeout_ms=5000)
+    sim.step(150)
+    assert soon[0].code == "outcome_unknown"
+    assert not late
+    sim.heal()
+    sim.run_until(lambda: late)
+    assert late[0]["outcome"] == "applied"
+    assert len(soon) == 1
+
+
+def test_nobody_is_answered_twice(sim):
+    """The time is over between commit and certificate; the certificate comes later all the same."""
+    sim.tap = lambda source, target, channel, payload: None if channel == 2 else payload
+    answers = sim.submit(sim.leader.id, sim.quarantine("c"), timeout_ms=200)
+    sim.step(250)
+    assert len(answers) == 1
+    sim.tap = lambda source, target, channel, payload: payload
+    sim.run_until(sim.all_serving)
+    sim.step(300)
+    assert len(answers) == 1
+    more = [sim.submit("node-1", sim.put(f"m{n}"), wait="none") for n in range(5)]
+    sim.step(300)
+    assert all(more), "who was answered takes no place any more"
+    assert sim.nodes["node-1"].core.submissions._count == 0
+
+
+def test_a_command_is_forwarded_only_now_and_then(sim):
+    name = follower(sim)
+    frames = []
+
+    def tap(source, target, channel, payload):
+        if channel == SUBMISSION:
+            frames.append(payload)
+            return None
+        return payload
+
+    sim.tap = tap
+    sim.submit(name, sim.quarantine("c"))
+    sim.step(1400)
+    assert 2 <= len(frames) <= 4
+
+
+def test_a_batch_is_bounded(sim, monkeypatch):
+    monkeypatch.setattr(limits, "PROPOSAL_BATCH_ENTRIES", 2)
+    answers = [sim.submit(sim.leader.id, sim.put(f"c{n}")) for n in range(5)]
+    rounds = set()
+    while not all(answers):
+        sim.step()
+        rounds.add(sim.leader.core.machine.seq)
+    assert rounds >= {3, 5, 6}
+    assert not rounds & {4}, "two at a time, and the next two once those are certified"
+
+
+def test_the_queue_of_a_leader_is_bounded(sim, monkeypatch):
+    monkeypatch.setattr(limits, "PENDING_SUBMITS", 2)
+    for number in range(5):
+        sim.leader.core.on_frame("node-3", SUBMISSION, forwarded(sim.put(f"c{number}")))
+    sim.step(300)
+    assert worked(sim) == ["c0", "c1"]
+
+
+def test_a_forwarded_command_must_be_named_by_its_digest(sim):
+    sim.leader.core.on_frame("node-3", SUBMISSION, forwarded(sim.put("c"), bytes(32)))
+    sim.step(300)
+    assert worked(sim) == []
+
+
+def test_a_refusal_with_a_senseless_detail_is_none(sim):
+    name = follower(sim)
+    sim.tap = lambda source, target, channel, payload: None if channel == SUBMISSION else payload
+    envelope = sim.quarantine("c")
+    answers = sim.submit(name, envelope)
+    refusal = {"digest": digest("envelope", envelope), "detail": 1, "code": "signature_invalid"}
+    sim.nodes[name].core.on_frame(sim.leader.id, SUBMISSION, pack(refusal))
+    assert not answers

@@ -127,7 +127,10 @@ def test_cut_doubled_and_garbled_files_are_refused(history) -> None:
     lines, genesis = lines_of(history), history.sample.genesis
     broken = [lines[:count] for count in range(len(lines))]
     broken += [[*lines, lines[-1]], [lines[0], *lines], lines[1:], [*lines[:3], lines[2], *lines[3:]], [*lines, b"\n"]]
-    broken += [[*lines[:2], junk, *lines[2:]] for junk in (b"", b"{}", b"[]", b"\xff", b'{"seq":2}', b"{" * 5000, b" " * 300_000)]
+    broken += [
+        [*lines[:2], junk, *lines[2:]]
+        for junk in (b"", b"{}", b"[]", b"\xff", b'{"seq":2}', b"{" * 5000, b" " * 300_000)
+    ]
     for attempt in broken:
         with pytest.raises(VerificationError):
             prove_lineage(attempt, genesis)
