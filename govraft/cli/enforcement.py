@@ -30,7 +30,7 @@ def _enforce(
 @click.option("--reason", required=True, help="Why, for people.")
 @click.pass_obj
 def quarantine(settings: Settings, kind: str, target: str, reason: str) -> None:
-    """Deny whatever ID takes part in, until it is released."""
+    """Deny every request in which ID is the KIND, or belongs to it, until it is released."""
     _enforce(settings, Quarantine, kind, target, reason)
 
 
@@ -50,5 +50,5 @@ def release(settings: Settings, kind: str, target: str, reason: str) -> None:
 @click.option("--reason", required=True, help="Why, for people.")
 @click.pass_obj
 def revoke(settings: Settings, kind: str, target: str, reason: str) -> None:
-    """Deny whatever ID takes part in, for ever."""
+    """Deny every request in which ID is the KIND, or belongs to it, for ever."""
     _enforce(settings, Revoke, kind, target, reason)

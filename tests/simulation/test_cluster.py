@@ -229,7 +229,10 @@ class Workload:
 
     def _submit(self) -> None:
         """A new command; or an old one again, at another node."""
-        node = self.rng.choice(self._running())
+        running = self._running()
+        if not running:
+            return
+        node = self.rng.choice(running)
         retried = self.answers and self.rng.random() < 0.3
         command_id = self.rng.choice(sorted(self.answers)) if retried else f"c{len(self.answers)}"
         envelope = self.envelopes.setdefault(command_id, self.sim.put(command_id))

@@ -143,7 +143,7 @@ class EnforcementCommand(CommandHeader, frozen=True, kw_only=True):
 
 
 class Quarantine(EnforcementCommand, frozen=True, kw_only=True):
-    """Deny whatever the target takes part in, until it is released."""
+    """Deny every request in which the target is the kind, or belongs to it, until it is released."""
 
 
 class Release(EnforcementCommand, frozen=True, kw_only=True):
@@ -151,7 +151,7 @@ class Release(EnforcementCommand, frozen=True, kw_only=True):
 
 
 class Revoke(EnforcementCommand, frozen=True, kw_only=True):
-    """Deny whatever the target takes part in, for ever."""
+    """Deny every request in which the target is the kind, or belongs to it, for ever."""
 
 
 Command = PolicyPublish | PolicyActivate | EntityPut | EntityPatch | EntityDelete | Quarantine | Release | Revoke
