@@ -141,6 +141,7 @@ class NodeCore:
         )
         self.sequencer.turn()
         self._check_replay(stored)
+        self.gate.prepare()
 
     # Events.
 

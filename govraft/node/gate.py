@@ -87,6 +87,10 @@ class Gate:
         self._compiled: tuple[str, CompiledPolicies | None, str] = ("", None, "no policy is active")
         self._decisions = 0
 
+    def prepare(self) -> None:
+        """Compile the active policies now, while nobody waits: compiling takes the time that a lease runs."""
+        self._policies()
+
     def standing(self, at_least: int = 0) -> Standing:
         """Rules 0 to 5."""
         convergence, sequencer = self._convergence, self._sequencer

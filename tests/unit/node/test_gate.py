@@ -387,3 +387,16 @@ def test_a_mark_on_an_action_group_denies_its_actions(sim, group):
 def test_only_an_allow_without_any_error_allows(sim, monkeypatch, decision):
     monkeypatch.setattr(CompiledPolicies, "evaluate", lambda *given: decision)
     assert sim.check().reason is Reason.POLICY_ERROR
+
+
+def test_a_restarted_node_has_compiled_before_it_is_asked(sim, monkeypatch):
+    sim.crash("b")
+    compiled = []
+    real = CompiledPolicies.compile
+    monkeypatch.setattr(CompiledPolicies, "compile", lambda *given, **more: compiled.append(1) or real(*given, **more))
+    sim.start("b")
+    assert compiled == [1]
+    sim.lead("a", "b", "c")
+    sim.step(3_000)
+    assert sim.check().allowed
+    assert compiled == [1]
