@@ -12,14 +12,14 @@ from govraft.cli.cluster_creation import create_cluster
 from govraft.cli.cluster_plan import load_plan, plan_cluster
 from govraft.cli.output import emit, fields_table, note
 from govraft.cli.settings import CliCommand, Settings
+from govraft.cli.signing import PASSPHRASE_VARIABLE
 from govraft.core.model import limits
 from govraft.core.model.electorate import QuorumRule
 from govraft.errors import InputError
 from govraft.node.config import PROFILES
 
-__all__ = ["PASSPHRASE_VARIABLE", "init"]
+__all__ = ["init"]
 
-PASSPHRASE_VARIABLE = "GOVRAFT_KEY_PASSPHRASE"  # noqa: S105 - its name, not its content
 
 _NODES = 3
 
