@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from govraft.core.codec.note import parse_note
+from govraft.core.codec.note import cosignature_key_id, parse_note
 from govraft.core.convergence.certificate import key_name, verify_certificate
 from govraft.core.crypto.keys import verify
+from govraft.core.model.electorate import Member
 from govraft.core.model.genesis import Genesis
 
 __all__ = ["ProvenCheckpoint", "prove_checkpoint"]
@@ -36,7 +37,13 @@ def prove_checkpoint(note: bytes, genesis: Genesis) -> ProvenCheckpoint:
     """
     electorate = genesis.electorate()
     checkpoint = verify_certificate(note, electorate, genesis.origin, is_valid=verify)
-    names = {item.name for item in parse_note(note).signatures}
-    # Names alone tell little, but a known key with a bad signature has refused the whole note above.
-    cosigners = sorted(voter.id for voter in electorate.voters if key_name(genesis.origin, voter.id) in names)
+    # By name and key id: a known key with a bad signature has refused the whole note above, but anybody can add a line
+    # of an unknown key under a voter's name.
+    signed = {(item.name, item.key_id) for item in parse_note(note).signatures}
+    cosigners = sorted(voter.id for voter in electorate.voters if _line_of(genesis.origin, voter) in signed)
     return ProvenCheckpoint(checkpoint.seq, checkpoint.root, tuple(cosigners))
+
+
+def _line_of(origin: str, voter: Member) -> tuple[str, bytes]:
+    name = key_name(origin, voter.id)
+    return name, cosignature_key_id(name, voter.public_key)
