@@ -85,7 +85,9 @@ class NodeService:
         # Whoever may not command must not make the node start processes: the machine is asked first.
         command = self._core.machine.examine(envelope, self._clock.wall())
         if isinstance(command, Rejected):
-            known = None if retry else self._core.machine.recall(envelope)
+            # Only what is authenticated and known is a replay; a spoiled copy of it is refused for what it is.
+            is_replay = command.reason is Rejection.DUPLICATE_COMMAND and not retry
+            known = self._core.machine.recall(envelope) if is_replay else None
             if known is not None:
                 message = f"`{known.command_id}` was used already: {known.outcome} at seq {known.seq}"
                 raise RejectedError(message, code=Rejection.DUPLICATE_COMMAND.value, seq=known.seq)

@@ -119,6 +119,10 @@ def test_a_command_works_once_wherever_it_is_handed_in(cluster: Cluster) -> None
         with pytest.raises(RejectedError) as replayed:
             node.client.submit(envelope)
         assert (replayed.value.code, replayed.value.definite) == ("duplicate_command", True)
+        # A copy without its signatures is not a replay, it is unsigned.
+        with pytest.raises(RejectedError) as unsigned:
+            node.client.submit(json.dumps(json.loads(envelope) | {"signatures": []}).encode())
+        assert unsigned.value.code == "envelope_unsigned"
         # Whoever lost the answer may ask again: what became of it then is the answer, and it does nothing more.
         assert node.client.submit(envelope, retry=True).seq == first.seq
         # Another command under its id.
