@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from govraft.core.codec.canonical import pack
 from govraft.core.convergence.certificate import (
+    WRONG_EPOCH,
     IsValid,
     VerifiedLease,
     open_ack,
@@ -31,7 +32,7 @@ from govraft.core.machine.machine import Machine
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.reasons import Reason
 from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
-from govraft.errors import CertificateError, InputError
+from govraft.errors import CertificateError, InputError, SignatureError
 from govraft.node.effects import Effects, Send
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import Sequencer
@@ -175,6 +176,7 @@ class Convergence:
 
     def on_frame(self, peer: str, payload: bytes, sequencer: Sequencer, effects: Effects) -> None:
         """Take a message of an authenticated member. Whatever does not hold is dropped and counted."""
+        kind: Kind | None = None
         try:
             kind = decode_kind(payload)
             signed = Signed.decode(payload, kind)
@@ -189,7 +191,14 @@ class Convergence:
                 self._take_lease(signed, payload, effects)
         except (CertificateError, InputError) as error:
             self.rejected_messages += 1
-            self.diagnosis.set(Reason.QUORUM_UNVERIFIABLE, str(error))
+            is_unsigned = kind is Kind.PROBE and error.code == SignatureError.default_code
+            reason = Reason.UNSIGNED_TRANSITION if is_unsigned else Reason.QUORUM_UNVERIFIABLE
+            if peer == sequencer.leader_hint and kind is not Kind.ACK and error.code != WRONG_EPOCH:
+                # No honest leader asks without its signature, or shows a lease that proves nothing: it is not late but
+                # wrong, and leads nobody to a certificate (test_convergence.py::test_a_lying_leader_is_replaced).
+                self.distrust(peer, reason, str(error))
+            else:
+                self.diagnosis.set(reason, str(error))
 
     def _answer(self, signed: Signed, probe: Probe, sequencer: Sequencer, effects: Effects) -> None:
         view = _View(self, sequencer)

@@ -138,6 +138,10 @@ class Gate:
         if reached < electorate.quorum_count:
             message = f"reaches {reached} of {electorate.quorum_count} voters that make a quorum"
             return Standing(None, Reason.PARTITION_AMBIGUOUS, message)
+        if convergence.certified_ahead is not None:
+            ahead = convergence.certified_ahead[0].probe.checkpoint.seq
+            message = f"this node holds seq {self._machine.seq}, certified is {ahead}"
+            return Standing(None, Reason.GOVERNANCE_DESYNCHRONIZED, message)
         if self._sequencer.leader_hint is None:
             return Standing(None, Reason.LEADER_UNCONFIRMED, "no leader is known")
         if convergence.lease is None and not convergence.certified_note:

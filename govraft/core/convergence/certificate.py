@@ -17,9 +17,10 @@ import msgspec
 from govraft.core.codec.note import Checkpoint, Note, cosignature_key_id, cosigned_message, parse_note
 from govraft.core.convergence.messages import Ack, Lease, Probe, Signed, probe_digest
 from govraft.core.model.electorate import Electorate, Member
-from govraft.errors import CertificateError, DecodeError
+from govraft.errors import CertificateError, DecodeError, SignatureError
 
 __all__ = [
+    "WRONG_EPOCH",
     "IsValid",
     "VerifiedLease",
     "key_name",
@@ -29,6 +30,9 @@ __all__ = [
     "verify_cosignature",
     "verify_lease",
 ]
+
+WRONG_EPOCH = "wrong_epoch"
+"""Code of the error for a lease of another epoch: it may be true, only not to be judged by this electorate."""
 
 IsValid = Callable[[bytes, bytes, bytes], bool]
 """`(public_key, signature, message) -> bool`. Must not raise."""
@@ -66,7 +70,8 @@ def open_signed(signed: Signed, electorate: Electorate, cluster: bytes, is_valid
     if member is None:
         raise CertificateError(f"{signed.kind.value} is signed by `{signed.signer[:64]}`, who is no member")
     if not is_valid(member.public_key, signed.signature, signed.message(cluster)):
-        raise CertificateError(f"{signed.kind.value} has an invalid signature of `{member.id}`")
+        message = f"{signed.kind.value} has an invalid signature of `{member.id}`"
+        raise CertificateError(message, code=SignatureError.default_code)
     return member
 
 
@@ -143,7 +148,8 @@ def verify_lease(
     if not sender.id == probe_author.id == probe.leader:
         raise CertificateError("lease, probe and leader are not of one node")
     if probe.epoch != electorate.epoch:
-        raise CertificateError(f"lease is of epoch {probe.epoch}, not of {electorate.epoch}")
+        message = f"lease is of epoch {probe.epoch}, not of {electorate.epoch}"
+        raise CertificateError(message, code=WRONG_EPOCH)
     voters = _granting_voters(lease, probe, acks, electorate)
     checkpoint = verify_certificate(lease.note, electorate, origin, is_valid=is_valid)
     if checkpoint != probe.checkpoint:

@@ -489,3 +489,31 @@ def test_distrust_ends():
     assert convergence.is_distrusted("c")
     sim.step(10_000)
     assert not convergence.is_distrusted("c")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(Kind.PROBE, Reason.UNSIGNED_TRANSITION), (Kind.LEASE, Reason.QUORUM_UNVERIFIABLE)],
+)
+def test_a_lying_leader_is_replaced(kind, reason):
+    """Deaf to a leader that cannot prove what it says, the others are free to elect a better one."""
+    sim = reign()
+    core = core_of(sim)
+    convergence = core.convergence
+    true = Signed.decode(record_one(sim, "a", kind.value), kind)
+    core.on_frame("c", CONVERGENCE, msgspec.structs.replace(true, signer="c").encode())
+    assert not convergence.is_distrusted("c"), "who does not lead is not worth it"
+    core.on_frame("a", CONVERGENCE, msgspec.structs.replace(true, signature=bytes(64)).encode())
+    assert convergence.is_distrusted("a")
+    assert convergence.diagnosis.reason is reason
+
+
+def test_a_lease_of_another_epoch_is_no_lie():
+    sim = reign()
+    core = core_of(sim)
+    lease = Lease.decode(Signed.decode(last_lease(sim), Kind.LEASE).body)
+    probe = msgspec.structs.replace(Probe.decode(lease.probe.body), epoch=7)
+    other = msgspec.structs.replace(lease, probe=forge(sim, "a", Kind.PROBE, probe.encode()))
+    core.on_frame("a", CONVERGENCE, forge(sim, "a", Kind.LEASE, other.encode()).encode())
+    assert core.convergence.rejected_messages == 1
+    assert not core.convergence.is_distrusted("a")

@@ -333,6 +333,15 @@ def test_a_cut_off_node_says_so(sim):
     assert sim.check().reason is Reason.PARTITION_AMBIGUOUS
 
 
+def test_a_node_that_is_left_behind_says_so(sim):
+    sim.commit()
+    sim.advance("a", "c")
+    sim.step(1500)
+    assert sim.core().machine.seq < sim.core("a").machine.seq
+    assert sim.check() is None, "it may catch up at any moment"
+    assert sim.core().deny_waiting(0).reason is Reason.GOVERNANCE_DESYNCHRONIZED
+
+
 def test_a_node_that_knows_no_leader_says_so(sim):
     for view in sim.views.values():
         view.leader = None
