@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import os
 import random
+import resource
 import secrets
+import shlex
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +31,12 @@ from govraft.adapters.node_key import NodeIdentity
 from govraft.adapters.peer_network import PeerNetwork
 from govraft.adapters.sqlite_store import SqliteStore, read_leaves
 from govraft.api.peer_credentials import PeerRules
+from govraft.api.socket_office import SocketLimits
 from govraft.api.socket_server import SocketServer
 from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.limits import CLIENTS
 from govraft.errors import ConfigError, CorruptionError, GovraftError, InvariantViolation, StorageError
 from govraft.node.config import Address, NodeConfig, parse_address
 from govraft.node.core import NodeCore, NodeSettings
@@ -42,11 +46,14 @@ from govraft.ports.sequencer import JournalOp, Sequencer
 from govraft.ports.store import HardState, JournalEntry
 from govraft.startup import load_node_files
 
-__all__ = ["EXIT_HALTED", "run"]
+__all__ = ["EXIT_HALTED", "rehearse", "run"]
 
 EXIT_HALTED = 3
 PARSE_TIMEOUT_S = 20.0
-DATABASE_NAME = "node.db"
+
+DESCRIPTORS = 4_096
+DESCRIPTORS_RESERVED = 256
+"""For the members' links, strangers at their port, the database, and the children that examine proposals."""
 
 _log = structlog.get_logger()
 
@@ -61,26 +68,65 @@ def run(config_path: Path) -> int:
         ConfigError: The configuration, genesis or key cannot be used; nothing was opened.
     """
     config, genesis, identity = load_node_files(config_path)
+    _raise_descriptor_limit()
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         config.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        store = SqliteStore(config.data_dir / DATABASE_NAME, cluster_id=genesis.cluster_id, node_id=config.node_id)
+        store = SqliteStore(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, may_create=False)
     except OSError as error:
         message = f"`{error.filename}`: {error.strerror}"
         raise ConfigError(message, file=str(config.file), key="node.data_dir") from error
     except StorageError as error:
-        _log.critical("store refused", error=str(error), code=error.code)
+        _refuse(config_path, error)
         return EXIT_HALTED
     try:
         return uvloop.run(_Daemon(config, genesis, identity, store).run())
     except (CorruptionError, StorageError) as error:
-        _log.critical("store refused", error=str(error), code=error.code)
+        _refuse(config_path, error)
         return EXIT_HALTED
     except InvariantViolation as violation:
         _log.critical("invariant violated", error=str(violation))
         return EXIT_HALTED
     finally:
         store.close()
+
+
+def rehearse(config_path: Path, database: Path) -> None:
+    """Do all that a start does before anything listens, on `database`, which is written to: give a copy.
+
+    Raises:
+        ConfigError: The configuration, genesis or key cannot be used.
+        StorageError: The node would not start, and why.
+    """
+    config, genesis, identity = load_node_files(config_path)
+    store = SqliteStore(database, cluster_id=genesis.cluster_id, node_id=config.node_id, may_create=False)
+    try:
+        _Daemon(config, genesis, identity, store).rehearse()
+    finally:
+        store.close()
+
+
+def _refuse(config_path: Path, error: StorageError) -> None:
+    next_step = f"govraft-node check-store --config {shlex.quote(str(config_path))}"
+    _log.critical("store refused", error=str(error), code=error.code, next=f"restore no copy; run `{next_step}`")
+
+
+def _raise_descriptor_limit() -> None:
+    """Clients, peers, the database: a node needs more descriptors than the usual soft limit of 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _clients_max() -> int:
+    """How many clients the descriptors suffice for, with some left for everything else."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= CLIENTS + DESCRIPTORS_RESERVED:
+        return CLIENTS
+    allowed = max(1, soft - DESCRIPTORS_RESERVED)
+    _log.warning("few descriptors", limit=soft, clients=allowed, next="raise `ulimit -n` or LimitNOFILE to 2048")
+    return allowed
 
 
 class _Daemon:
@@ -136,6 +182,10 @@ class _Daemon:
         _log.info("node stopped", node=self._config.node_id)
         return 0
 
+    def rehearse(self) -> None:
+        """Replay what is stored, and send nothing."""
+        self._build_core()
+
     def _on_halt(self, cause: BaseException) -> None:
         self._cause = cause
         self._stopped.set()
@@ -145,6 +195,8 @@ class _Daemon:
             node_id=self._config.node_id,
             heartbeat_ms=self._config.profile.heartbeat_ms,
             life=secrets.token_hex(6),
+            snapshot_entries=self._config.snapshot_entries,
+            window_entries=self._config.window_entries,
         )
         is_valid = VerificationCache(verify)
 
@@ -170,6 +222,8 @@ class _Daemon:
         voters: Sequence[str],
         journal: Sequence[JournalEntry],
         hard_state: HardState,
+        applied: int,
+        window_entries: int,
         send: Callable[[str, bytes], None],
         record: Callable[[JournalOp], None],
         on_commit: Callable[[int, int, bytes], None],
@@ -182,6 +236,9 @@ class _Daemon:
             observers=[member.id for member in self._genesis.members if not member.voter],
             journal=journal,
             hard_state=hard_state,
+            applied=applied,
+            read_journal=self._store.read_journal,
+            window_entries=window_entries,
             timing=EngineTiming(
                 heartbeat_s=profile.heartbeat_ms / 1000,
                 election_min_s=profile.election_min_ms / 1000,
@@ -220,7 +277,7 @@ class _Daemon:
 
     def _build_server(self, runtime: NodeRuntime) -> SocketServer:
         config = self._config
-        database = config.data_dir / DATABASE_NAME
+        database = config.database
         service = NodeService(
             runtime=runtime,
             node_id=config.node_id,
@@ -238,6 +295,7 @@ class _Daemon:
             on_error=lambda error: _log.error("unexpected error", error=repr(error)),
             on_violation=runtime.halt,
             group=config.socket_gid,
+            limits=SocketLimits(clients=_clients_max()),
         )
 
 

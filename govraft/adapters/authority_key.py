@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import (  # type: ignore[attr-defined]
@@ -113,7 +113,8 @@ def _open_file(uri: str, ask_passphrase: AskPassphrase) -> Signer:
         key = load_pem_private_key(pem, None)
     except TypeError:
         key = _decrypt(pem, path, ask_passphrase)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, InternalError) as error:
+        # InternalError: of OpenSSL, for a key whose length does not fit its kind.
         raise AuthorityKeyError(f"`{path}` holds no PKCS#8 private key in PEM") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise AuthorityKeyError(f"`{path}` is not Ed25519: authorities sign with Ed25519 only")
@@ -124,7 +125,7 @@ def _decrypt(pem: bytes, path: Path, ask_passphrase: AskPassphrase) -> object:
     passphrase = ask_passphrase(f"passphrase of `{path}`").encode()
     try:
         return load_pem_private_key(pem, passphrase)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
         raise AuthorityKeyError(f"`{path}` does not open: is the passphrase right?") from error
 
 
@@ -156,8 +157,10 @@ def _read_private(path: Path) -> bytes:
             if mode & 0o077:
                 raise AuthorityKeyError(f"mode {mode:04o} lets others read the key: run `chmod 600 {path}`")
             return file.read(_KEY_FILE_BYTES_MAX)
-    except OSError as error:
-        raise AuthorityKeyError(f"key file `{path}` cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        # ValueError: a zero byte in the path.
+        reason = getattr(error, "strerror", None) or error
+        raise AuthorityKeyError(f"key file `{path}` cannot be read: {reason}") from error
 
 
 def _one_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import NameOID
@@ -46,7 +46,7 @@ class NodeIdentity:
         """
         try:
             certified = x509.load_der_x509_certificate(certificate).public_key()
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
             raise InputError(f"the node certificate cannot be read: {error}") from error
         public_key = _raw(private_key.public_key())
         if not isinstance(certified, Ed25519PublicKey) or _raw(certified) != public_key:
@@ -82,7 +82,8 @@ class NodeIdentity:
             # The library's way to say that a passphrase is missing or superfluous.
             message = "is encrypted: give its passphrase" if passphrase is None else "is not encrypted: give none"
             raise ConfigError(f"the key {message}", file=str(key_path)) from error
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except (ValueError, UnsupportedAlgorithm, InternalError) as error:
+            # InternalError: of OpenSSL, for a key whose length does not fit its kind.
             message = "no PKCS#8 private key can be read; is the passphrase right?"
             raise ConfigError(message, file=str(key_path)) from error
         if not isinstance(private_key, Ed25519PrivateKey):
@@ -92,7 +93,7 @@ class NodeIdentity:
             return cls(private_key, certificate.public_bytes(serialization.Encoding.DER))
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", file=str(certificate_path)) from error
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise ConfigError("no PEM certificate can be read", file=str(certificate_path)) from error
         except InputError as error:
             raise ConfigError(str(error), file=str(certificate_path)) from error

@@ -9,8 +9,11 @@ open        whole frame                              open, frame handed on
 open        malformed frame, loss, newer link        closed, nothing more handed on
 =========== ======================================== =======================================
 
-A stranger can hold one of a bounded number of admissions for a bounded time. When they are used up, the oldest is
-evicted: an honest peer needs milliseconds, so it is rarely the oldest.
+A stranger can hold one of a bounded number of admissions for a bounded time. When they are used up, the oldest of the
+address that holds most is evicted: an honest peer needs milliseconds and one connection, so it is rarely the one.
+
+A member that sends without end is read in turns of `LINK_TURN_S`, and meanwhile not read from: it gets its share of
+the node's time and no more, and the kernel's buffers hold back the rest.
 """
 
 from __future__ import annotations
@@ -18,17 +21,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from time import perf_counter
 
 from govraft.adapters import peer_sockets
-from govraft.adapters.frames import CONTROL_CHANNEL, FrameDecoder
+from govraft.adapters.frames import CONTROL_CHANNEL, Frame, FrameDecoder
 from govraft.adapters.peer_events import PeerEvent, PeerEvents
 from govraft.adapters.peer_hello import HELLO_BYTES_MAX, Hello, accept_hello, encode_hello
 from govraft.adapters.tls import pinned_member
 from govraft.core.model.electorate import Member
 from govraft.core.model.limits import FRAME_BYTES
 from govraft.errors import DecodeError, GovraftError, VerificationError
+from govraft.turns import Turns
 
 __all__ = ["InboundListener"]
 
@@ -36,6 +41,8 @@ ADMISSIONS_MAX = 64
 ADMISSION_TIMEOUT_S = 3.0
 ACCEPT_PAUSE_S = 0.1
 SESSIONS_REMEMBERED = 16
+LINK_TURN_S = 0.001
+LINKS_LOOP_S = 0.005
 
 
 class InboundListener:
@@ -63,7 +70,9 @@ class InboundListener:
         self.events = events
         self.on_frame = on_frame
         self._context = context
-        self._admissions: dict[asyncio.Task[None], None] = {}
+        # Nothing of a link is ever charged: any number will do.
+        self.turns = Turns(LINKS_LOOP_S, charges=1)
+        self._admissions: dict[asyncio.Task[None], str] = {}
         self._links: dict[str, _InboundLink] = {}
         self._sessions: dict[str, bytes] = {}
         self._old_sessions: dict[str, deque[bytes]] = {}
@@ -79,13 +88,15 @@ class InboundListener:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection, address = await loop.sock_accept(listener)
             except OSError as error:
                 # Out of descriptors, most likely: the open links go on, and the next attempt may find one.
                 self.events.record(PeerEvent.ACCEPT_FAILED, "", str(error))
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
-            self._begin_admission(connection)
+            self._begin_admission(connection, str(address[0]))
+            # A connection that waits is taken without a pause of the loop: make one, or a flood would have all of it.
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Close every connection and wait for the admissions to end."""
@@ -126,14 +137,17 @@ class InboundListener:
         if link.member is not None and self._links.get(link.member.id) is link:
             del self._links[link.member.id]
 
-    def _begin_admission(self, connection: socket.socket) -> None:
+    def _begin_admission(self, connection: socket.socket, source: str) -> None:
         if len(self._admissions) >= ADMISSIONS_MAX:
-            oldest = next(iter(self._admissions))
+            # SAFETY: one host cannot keep the members of all others out;
+            # test_abuse_peer_port.py::test_strangers_of_one_address_make_room_for_another
+            ((crowd, _),) = Counter(self._admissions.values()).most_common(1)
+            oldest = next(task for task, address in self._admissions.items() if address == crowd)
             del self._admissions[oldest]
             oldest.cancel()
             self.events.record(PeerEvent.ADMISSION_EVICTED, "", "too many connections without a hello")
         task = asyncio.get_running_loop().create_task(self._admission(connection))
-        self._admissions[task] = None
+        self._admissions[task] = source
         task.add_done_callback(lambda done: self._admissions.pop(done, None))
 
     async def _admission(self, connection: socket.socket) -> None:
@@ -166,6 +180,7 @@ class _InboundLink(asyncio.Protocol):
         self.member: Member | None = None
         self.is_open = False
         self._is_retired = False
+        self._is_in_line = False
         self._listener = listener
         self._decoder = FrameDecoder(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
@@ -194,25 +209,57 @@ class _InboundLink(asyncio.Protocol):
         if self._is_retired or self.member is None:
             return
         self._decoder.receive(data)
-        try:
-            # Asked before each frame: handing one on may have closed this link.
-            while not self._is_retired and (frame := self._decoder.next_frame()) is not None:
-                if not self.is_open:
-                    self._welcome(
-                        self.member, accept_hello(frame, cluster_id=self._listener.cluster_id, node_id=self.member.id)
-                    )
-                elif frame.channel == CONTROL_CHANNEL:
-                    raise DecodeError("a second hello")
-                else:
-                    self._listener.on_frame(self.member.id, frame.channel, frame.payload)
-        except GovraftError as error:
-            self._refuse(error)
+        if self._is_in_line:
+            return
+        if self._listener.turns.has_room():
+            self._take_turn()
+        else:
+            self._stand_in_line()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.forget(self)
         if not self.admitted.done():
             self.admitted.set_exception(ConnectionResetError(str(exc) if exc else "closed before the hello"))
         self.retire()
+
+    def _stand_in_line(self) -> None:
+        if self._transport is not None:
+            self._is_in_line = True
+            # SAFETY: what a member sends meanwhile stays in the kernel's buffers, and makes it wait;
+            # test_abuse_peer_port.py::test_an_honest_member_is_heard_through_a_flood
+            self._transport.pause_reading()
+            self._listener.turns.request(self._called_up)
+
+    def _called_up(self) -> None:
+        self._is_in_line = False
+        if not self._is_retired and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Hand on some frames, then let the other members have their turn."""
+        end = perf_counter() + LINK_TURN_S
+        try:
+            # Asked before each frame: handing one on may have closed this link.
+            while not self._is_retired and (frame := self._decoder.next_frame()) is not None:
+                self._take(frame)
+                if perf_counter() > end and not self._is_retired:
+                    self._stand_in_line()
+                    return
+        except GovraftError as error:
+            self._refuse(error)
+
+    def _take(self, frame: Frame) -> None:
+        if self.member is None:
+            return
+        if not self.is_open:
+            self._welcome(
+                self.member, accept_hello(frame, cluster_id=self._listener.cluster_id, node_id=self.member.id)
+            )
+        elif frame.channel == CONTROL_CHANNEL:
+            raise DecodeError("a second hello")
+        else:
+            self._listener.on_frame(self.member.id, frame.channel, frame.payload)
 
     def _welcome(self, member: Member, hello: Hello) -> None:
         self._listener.admit(self, member, hello)

@@ -5,6 +5,7 @@ Rules:
 2. A new file is built under another name and renamed: it is there whole, or not at all.
 3. `write` decides by `store_rules.advance` first, then writes in one transaction. COMMIT syncs.
 4. After the first failure nothing is written any more.
+5. Opening checks every row, and keeps none: the journal and the lineage are read again where they are needed.
 
 Standard tools may open the file, also while the node runs: the lock against a second node is in the guard beside it.
 """
@@ -19,14 +20,19 @@ import threading
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
+
 from govraft.adapters import store_rows
+from govraft.adapters.snapshot_file import read_snapshot, snapshot_path, write_snapshot
 from govraft.adapters.store_guard import StoreGuard, guard_path, sync_directory
+from govraft.adapters.store_history import HistoryReader
 from govraft.adapters.store_rules import Progress, advance
 from govraft.errors import CorruptionError, StorageError, require
 from govraft.ports.store import (
     AddLeaf,
     Append,
     HardState,
+    JournalEntry,
     SetCosigner,
     SetHardState,
     SetIsolation,
@@ -36,7 +42,7 @@ from govraft.ports.store import (
     WriteOp,
 )
 
-__all__ = ["SqliteStore", "read_leaves"]
+__all__ = ["SqliteStore", "create_store", "read_leaves"]
 
 _BUSY_TIMEOUT_S = 5.0
 _PUT_RECORD = "INSERT OR REPLACE INTO records (name, value, checksum) VALUES (?, ?, ?)"
@@ -45,16 +51,17 @@ _PUT_RECORD = "INSERT OR REPLACE INTO records (name, value, checksum) VALUES (?,
 class SqliteStore:
     """`ports.Store` in the file `path`. Any thread may call, one call runs at a time."""
 
-    def __init__(self, path: Path, *, cluster_id: str, node_id: str) -> None:
+    def __init__(self, path: Path, *, cluster_id: str, node_id: str, may_create: bool = True) -> None:
         """Open the store of a node, or create it.
 
         Args:
             path: The database file; its directory exists.
             cluster_id: Hex digest of the genesis; a file of another cluster is refused.
             node_id: A file of another node is refused.
+            may_create: Whether a missing file may be a new node's. If not, it is a lost one.
 
         Raises:
-            CorruptionError: The file is foreign or damaged, or older than the node's last run. Nothing was changed.
+            CorruptionError: The file is foreign, damaged, lost, or older than the node's last run. Nothing was changed.
             StorageError: In use by another process, or the disk failed.
         """
         self._path = Path(os.path.realpath(path))
@@ -62,15 +69,19 @@ class SqliteStore:
         self._failure: str | None = None
         self._loaded: StoredState | None = None
         self._connection: sqlite3.Connection
+        self._history: HistoryReader
         self._progress: Progress
         self._writes: int
         is_new = not _exists(self._path)
+        if is_new and not may_create and not guard_path(self._path).exists():
+            raise _missing(self._path)
+        self._may_create = may_create
         if not is_new and not guard_path(self._path).exists():
             self._refuse_unguarded(cluster_id, node_id)
         self._guard = StoreGuard(self._path)
         try:
             self._open(cluster_id, node_id)
-        except sqlite3.Error as error:
+        except store_rows.UNREADABLE as error:
             self._guard.release()
             raise store_rows.failure(error, self._path) from error
         except OSError as error:
@@ -88,8 +99,9 @@ class SqliteStore:
                 return loaded
             self._refuse_after_failure()
             try:
-                return store_rows.read_state(self._connection, self._path, has_run_before=True)[0]
-            except sqlite3.Error as error:
+                state, summary = store_rows.read_state(self._connection, self._path, has_run_before=True)
+                return self._with_history(state, summary)
+            except store_rows.UNREADABLE as error:
                 raise store_rows.failure(error, self._path) from error
 
     def write(self, batch: WriteBatch) -> None:
@@ -101,8 +113,28 @@ class SqliteStore:
             progress = advance(self._progress, batch)
             self._commit(batch.ops, progress)
 
+    def read_journal(self, first: int, last: int) -> list[JournalEntry]:
+        """Read durable entries back. See `ports.Store.read_journal`."""
+        return self._history.read_journal(first, last)
+
+    def save_snapshot(self, data: bytes) -> None:
+        """Replace the snapshot; durable on return. See `ports.Store.save_snapshot`."""
+        with self._mutex:
+            self._refuse_after_failure()
+        try:
+            # Outside of the lock: a large snapshot must not hold up the journal.
+            write_snapshot(self._path, data)
+        except OSError as error:
+            # SAFETY: a disk that cannot take a snapshot is not trusted with the next vote;
+            # test_snapshot_file.py::test_a_failed_snapshot_is_the_last_write
+            with self._mutex:
+                self._failure = self._failure or str(error)
+            message = f"cannot write `{snapshot_path(self._path)}`: {error}; free or replace the disk, then restart the"
+            raise StorageError(f"{message} node", path=str(snapshot_path(self._path))) from error
+
     def close(self) -> None:
         """Release file and lock. Idempotent."""
+        self._history.close()
         with self._mutex:
             self._failure = self._failure or "it is closed"
             self._loaded = None
@@ -115,9 +147,10 @@ class SqliteStore:
         # Asked again: only now is the lock held.
         created = not _exists(self._path)
         if created:
-            self._create(cluster_id, node_id)
+            if not self._may_create and not self._guard.writes:
+                raise _missing(self._path)
+            _create_files(self._path, self._guard, cluster_id, node_id)
         state, summary = self._inspect(cluster_id, node_id, created=created)
-        self._loaded = state
         self._progress = store_rows.progress_of(state, summary)
         self._writes = summary.writes
         self._connection = _connect(self._path, "rw")
@@ -132,9 +165,20 @@ class SqliteStore:
             # One write at once: a disk that cannot be written to must stop the start, not the first vote.
             self._commit((), self._progress)
             sync_directory(self._path.parent)
+            self._history = HistoryReader(_connect(self._path, "ro"), self._path)
+            self._loaded = self._with_history(state, summary)
         except BaseException:
             self._connection.close()
             raise
+
+    def _with_history(self, state: StoredState, summary: store_rows.Summary) -> StoredState:
+        """The state with what is read only when it is needed."""
+        return msgspec.structs.replace(
+            state,
+            journal=self._history.journal(summary.journal_first, summary.journal_count),
+            leaves=self._history.leaves(summary.leaf_count),
+            snapshot=read_snapshot(self._path),
+        )
 
     def _inspect(self, cluster_id: str, node_id: str, *, created: bool) -> tuple[StoredState, store_rows.Summary]:
         """Read and check everything without changing anything."""
@@ -142,6 +186,9 @@ class SqliteStore:
             store_rows.check_identity(connection, self._path, cluster_id, node_id)
             store_rows.check_structure(connection, self._path)
             state, summary = store_rows.read_state(connection, self._path, has_run_before=not created)
+        if not summary.writes:
+            # Nothing was ever written to it, so no promise can have left this node either.
+            state = msgspec.structs.replace(state, has_run_before=False)
         marked = self._guard.writes
         if marked is None:
             raise self._unguarded()
@@ -150,28 +197,10 @@ class SqliteStore:
         if summary.writes < marked:
             message = (
                 f"`{self._path}` lacks the last {marked - summary.writes} writes of this node: its write-ahead log"
-                " is lost or damaged, or it is an older copy; rebuild the node from its peers"
+                " is lost or damaged, or it is an older copy"
             )
             raise CorruptionError(message, path=str(self._path))
         return state, summary
-
-    def _create(self, cluster_id: str, node_id: str) -> None:
-        if self._guard.writes:
-            message = (
-                f"`{self._path}` is missing, but the node has run with it; restore it, or rebuild the node"
-                " from its peers under a new identity"
-            )
-            raise CorruptionError(message, path=str(self._path))
-        draft = self._path.with_name(self._path.name + ".new")
-        for leftover in (draft, draft.with_name(draft.name + "-journal")):
-            leftover.unlink(missing_ok=True)
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        with contextlib.closing(_connect(draft, "rw")) as connection:
-            _build_schema(connection, cluster_id, node_id)
-        self._guard.mark(0, sync=True)
-        # SAFETY: a file is there whole or not at all; test_sqlite_store.py::test_an_interrupted_creation_is_repeated
-        draft.rename(self._path)
-        sync_directory(self._path.parent)
 
     def _commit(self, ops: tuple[WriteOp, ...], progress: Progress) -> None:
         writes = self._writes + 1
@@ -206,8 +235,9 @@ class SqliteStore:
                 execute("DELETE FROM journal WHERE idx >= ?", (index,))
             case SetHardState(hard_state):
                 execute(_PUT_RECORD, store_rows.record_row("hard_state", hard_state))
-            case AddLeaf(seq, leaf):
-                execute("INSERT INTO leaves VALUES (?, ?, ?)", (seq, leaf, store_rows.leaf_checksum(seq, leaf)))
+            case AddLeaf(seq, leaf, index):
+                checksum = store_rows.leaf_checksum(seq, index, leaf)
+                execute("INSERT INTO leaves VALUES (?, ?, ?, ?)", (seq, index, leaf, checksum))
             case SetCosigner(record):
                 execute(_PUT_RECORD, store_rows.record_row("cosigner", record))
             case SetIsolation(isolation):
@@ -224,16 +254,70 @@ class SqliteStore:
         try:
             with contextlib.closing(_connect(self._path, _inspection_mode(self._path))) as connection:
                 store_rows.check_identity(connection, self._path, cluster_id, node_id)
-        except sqlite3.Error as error:
+        except store_rows.UNREADABLE as error:
             raise store_rows.failure(error, self._path) from error
         raise self._unguarded()
 
     def _unguarded(self) -> CorruptionError:
         message = (
             f"`{self._path}` has lost `{guard_path(self._path).name}`, so an old copy could not be told from the"
-            " node's latest state; restore both, or rebuild the node from its peers"
+            " node's latest state"
         )
         return CorruptionError(message, path=str(self._path))
+
+
+def create_store(path: Path, *, cluster_id: str, node_id: str) -> None:
+    """Make the store of a node that has never run; its directory exists.
+
+    A node that finds no store refuses to start: an empty one in the place of a lost one would have forgotten what the
+    node promised. So that there is one at its first start, this is called once in the life of a node.
+
+    Raises:
+        StorageError: There is one already, or traces of one, or the disk failed.
+    """
+    path = Path(os.path.realpath(path))
+    for file in (path, guard_path(path)):
+        if file.exists():
+            message = f"`{file}` exists already: the node has a store, or had one; nothing was changed"
+            raise StorageError(message, code="storage_exists", path=str(file))
+    guard = StoreGuard(path)
+    try:
+        _create_files(path, guard, cluster_id, node_id)
+    except sqlite3.Error as error:
+        raise StorageError(f"cannot create `{path}`: {error}", path=str(path)) from error
+    except OSError as error:
+        raise StorageError(f"cannot create `{path}`: {error.strerror}", path=str(path)) from error
+    finally:
+        guard.release()
+
+
+def _create_files(path: Path, guard: StoreGuard, cluster_id: str, node_id: str) -> None:
+    if guard.writes:
+        message = (
+            f"`{path}` is missing, but the node has run with it; leave it stopped: an empty store would have"
+            " forgotten what the node promised"
+        )
+        raise CorruptionError(message, path=str(path))
+    draft = path.with_name(path.name + ".new")
+    for leftover in (draft, draft.with_name(draft.name + "-journal")):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    with contextlib.closing(_connect(draft, "rw")) as connection:
+        _build_schema(connection, cluster_id, node_id)
+    guard.mark(0, sync=True)
+    # SAFETY: a file is there whole or not at all; test_sqlite_store.py::test_an_interrupted_creation_is_repeated
+    draft.rename(path)
+    sync_directory(path.parent)
+
+
+def _missing(path: Path) -> CorruptionError:
+    # SAFETY: an emptied data directory must not make a voter that has forgotten its votes and acks;
+    # test_damage_store.py::test_an_emptied_data_directory_is_not_a_new_node
+    message = (
+        f"`{path}` does not exist; if the node has run before, its store is lost: leave it stopped; if it never has,"
+        " make one with `govraft-node create-store`"
+    )
+    return CorruptionError(message, code="store_missing", path=str(path))
 
 
 def read_leaves(path: Path, first: int = 1, last: int = store_rows.SEQ_MAX) -> list[bytes]:
@@ -251,8 +335,8 @@ def read_leaves(path: Path, first: int = 1, last: int = store_rows.SEQ_MAX) -> l
     try:
         with contextlib.closing(_connect(path, "ro")) as connection:
             store_rows.check_identity(connection, path, None, None)
-            return store_rows.read_leaf_rows(connection, path, first, last)
-    except sqlite3.Error as error:
+            return [row.leaf for row in store_rows.read_leaf_rows(connection, path, first, last)]
+    except store_rows.UNREADABLE as error:
         raise store_rows.failure(error, path) from error
 
 

@@ -83,7 +83,7 @@ class StoreGuard:
             magic, writes, checksum = _MARK.unpack(content)
             if magic == _MAGIC and checksum == _checksum(writes):
                 return int(writes)
-        message = f"`{self._path}` is damaged: its mark cannot be read; restore it together with the database"
+        message = f"`{self._path}` is damaged: its mark cannot be read"
         raise CorruptionError(message, path=str(self._path))
 
     @property

@@ -10,21 +10,22 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from govraft.adapters.store_rules import ROOT_BYTES, Progress, commit_index_bound
 from govraft.errors import CorruptionError, StorageError
-from govraft.ports.store import CosignerRecord, HardState, IsolationRecord, JournalEntry, StoredState
-
-SEQ_MAX = 2**63 - 1
+from govraft.ports.store import CosignerRecord, HardState, IsolationRecord, JournalEntry, StoredLeaf, StoredState
 
 __all__ = [
     "APPLICATION_ID",
     "SCHEMA",
     "SCHEMA_VERSION",
+    "SEQ_MAX",
+    "UNREADABLE",
     "Summary",
     "check_identity",
     "check_structure",
@@ -32,13 +33,17 @@ __all__ = [
     "journal_checksum",
     "leaf_checksum",
     "progress_of",
+    "read_journal_rows",
     "read_leaf_rows",
     "read_state",
     "record_row",
 ]
 
+SEQ_MIN = -(2**63)
+SEQ_MAX = 2**63 - 1
+
 APPLICATION_ID = 0x67767266  # "gvrf"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -47,11 +52,13 @@ SCHEMA = (
         "CREATE TABLE journal (idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, payload BLOB NOT NULL,"
         " checksum BLOB NOT NULL) STRICT"
     ),
-    "CREATE TABLE leaves (seq INTEGER PRIMARY KEY, leaf BLOB NOT NULL, checksum BLOB NOT NULL) STRICT",
+    (
+        "CREATE TABLE leaves (seq INTEGER PRIMARY KEY, idx INTEGER NOT NULL, leaf BLOB NOT NULL,"
+        " checksum BLOB NOT NULL) STRICT"
+    ),
 )
 
 _PAIR = struct.Struct(">QQ")
-_SINGLE = struct.Struct(">Q")
 
 # Failures of the machine; whatever else SQLite reports while reading speaks of the bytes in the file.
 _MACHINE_FAILURES = frozenset(
@@ -80,12 +87,18 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cosigner_seq: 0 when there is no cosigner record.
     """
 
-    writes: int
+    # More would not fit into the guard.
+    writes: Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)]
     journal_first: int
     journal_last: int
     leaf_count: int
     cosigner_seq: int
     isolated: bool
+
+    @property
+    def journal_count(self) -> int:
+        """How many journal entries there are."""
+        return self.journal_last - self.journal_first + 1 if self.journal_first else 0
 
     @classmethod
     def of(cls, progress: Progress, writes: int) -> Summary:
@@ -100,7 +113,11 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def failure(error: sqlite3.Error, path: Path) -> StorageError:
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged file raises: SQLite's own errors, and its texts or messages that are no UTF-8 any more."""
+
+
+def failure(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StorageError:
     """The error to raise for one that SQLite reported while reading `path`."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in _MACHINE_FAILURES and code != sqlite3.SQLITE_IOERR_SHORT_READ:
@@ -113,9 +130,9 @@ def journal_checksum(index: int, term: int, payload: bytes) -> bytes:
     return hashlib.sha256(b"journal\0" + _PAIR.pack(index, term) + payload).digest()
 
 
-def leaf_checksum(seq: int, leaf: bytes) -> bytes:
+def leaf_checksum(seq: int, index: int, leaf: bytes) -> bytes:
     """sha256 over all columns of a leaf row."""
-    return hashlib.sha256(b"leaf\0" + _SINGLE.pack(seq) + leaf).digest()
+    return hashlib.sha256(b"leaf\0" + _PAIR.pack(seq, index) + leaf).digest()
 
 
 def record_row(name: str, value: object) -> tuple[str, str, bytes]:
@@ -140,10 +157,10 @@ def check_identity(connection: sqlite3.Connection, path: Path, cluster_id: str |
     found = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
     # Anything more, a trigger for one, could change what is written behind the store's back.
     if found != set(SCHEMA):
-        raise _corrupt(path, "has tables, indices or triggers that govraft did not make; restore the file")
+        raise _corrupt(path, "has tables, indices or triggers that govraft did not make")
     meta = dict(connection.execute("SELECT key, value FROM meta"))
     if set(meta) != {"cluster_id", "node_id"}:
-        raise _corrupt(path, "does not say which node it belongs to; restore the file")
+        raise _corrupt(path, "does not say which node it belongs to")
     for key, expected in (("cluster_id", cluster_id), ("node_id", node_id)):
         if expected is not None and meta[key] != expected:
             raise _corrupt(path, f"belongs to {key} `{meta[key]}`, not `{expected}`; point the node at its own file")
@@ -158,26 +175,26 @@ def check_structure(connection: sqlite3.Connection, path: Path) -> None:
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         first_line = str(verdict).replace("\n", " ")
-        raise _corrupt(path, f"is damaged: {first_line}; restore it, or rebuild the node from its peers")
+        raise _corrupt(path, f"is damaged: {first_line}")
 
 
 def read_state(connection: sqlite3.Connection, path: Path, *, has_run_before: bool) -> tuple[StoredState, Summary]:
-    """Read everything and check it row by row.
+    """Read everything and check it row by row. The two long tables are only walked past: the state has none of them.
 
     Raises:
         CorruptionError: A row is damaged, missing or contradicts another.
     """
     records = _read_records(connection, path)
     summary = _decode_record(records, "summary", Summary, path)
-    journal = _read_journal(connection, path)
     state = StoredState(
-        journal=journal,
+        journal=(),
         hard_state=_decode_record(records, "hard_state", HardState, path),
-        leaves=read_leaf_rows(connection, path),
+        leaves=(),
         cosigner=_decode_record(records, "cosigner", CosignerRecord, path) if "cosigner" in records else None,
         isolation=_decode_record(records, "isolation", IsolationRecord, path) if "isolation" in records else None,
         has_run_before=has_run_before,
     )
+    _check_rows(connection, summary, path)
     _check_summary(state, summary, path)
     return state, summary
 
@@ -194,76 +211,108 @@ def progress_of(state: StoredState, summary: Summary) -> Progress:
     )
 
 
-def read_leaf_rows(connection: sqlite3.Connection, path: Path, first: int = 1, last: int = SEQ_MAX) -> list[bytes]:
+def read_leaf_rows(connection: sqlite3.Connection, path: Path, first: int = 1, last: int = SEQ_MAX) -> list[StoredLeaf]:
     """The leaves from `first` to `last`, or to the newest, each checked.
 
     Raises:
         CorruptionError: A leaf is damaged or missing.
     """
-    leaves: list[bytes] = []
-    rows = "SELECT seq, leaf, checksum FROM leaves WHERE seq BETWEEN ? AND ? ORDER BY seq"
-    for seq, leaf, checksum in connection.execute(rows, (first, last)):
-        if seq != first + len(leaves):
-            raise _corrupt(path, f"lacks the leaf of seq {first + len(leaves)}; restore it")
-        if leaf_checksum(seq, leaf) != checksum:
-            raise _corrupt(path, f"has a damaged leaf at seq {seq}; restore it, or rebuild the node from its peers")
-        leaves.append(leaf)
-    return leaves
+    return [leaf for _, leaf in _leaf_rows(connection, path, first, last)]
 
 
-def _read_journal(connection: sqlite3.Connection, path: Path) -> list[JournalEntry]:
-    journal: list[JournalEntry] = []
-    for index, term, payload, checksum in connection.execute(
-        "SELECT idx, term, payload, checksum FROM journal ORDER BY idx"
-    ):
-        if journal and index != journal[-1].index + 1:
-            raise _corrupt(path, f"lacks journal entry {journal[-1].index + 1}; restore it")
-        if index < 1 or term < 0 or journal_checksum(index, term, payload) != checksum:
-            message = f"has a damaged journal entry at index {index}; restore it, or rebuild the node from its peers"
+def read_journal_rows(connection: sqlite3.Connection, path: Path, first: int, last: int) -> list[JournalEntry]:
+    """The journal entries from `first` to `last`, each checked and none missing.
+
+    Raises:
+        CorruptionError: An entry is damaged or missing.
+    """
+    found = list(_journal_rows(connection, path, first, last))
+    if len(found) != last - first + 1 or (found and found[0].index != first):
+        raise _corrupt(path, f"lacks journal entries between {first} and {last}")
+    return found
+
+
+def _leaf_rows(connection: sqlite3.Connection, path: Path, first: int, last: int) -> Iterator[tuple[int, StoredLeaf]]:
+    rows = "SELECT seq, idx, leaf, checksum FROM leaves WHERE seq BETWEEN ? AND ? ORDER BY seq"
+    expected = first
+    for seq, index, leaf, checksum in connection.execute(rows, (first, last)):
+        if seq != expected:
+            raise _corrupt(path, f"lacks the leaf of seq {expected}")
+        # A damaged record header gives a value of another type, or none, whatever the schema says.
+        is_typed = type(index) is int and type(leaf) is bytes
+        if not is_typed or index < 0 or leaf_checksum(seq, index, leaf) != checksum:
+            raise _corrupt(path, f"has a damaged leaf at seq {seq}")
+        yield seq, StoredLeaf(index, leaf)
+        expected += 1
+
+
+def _journal_rows(connection: sqlite3.Connection, path: Path, first: int, last: int) -> Iterator[JournalEntry]:
+    rows = "SELECT idx, term, payload, checksum FROM journal WHERE idx BETWEEN ? AND ? ORDER BY idx"
+    expected = None
+    for index, term, payload, checksum in connection.execute(rows, (first, last)):
+        if expected is not None and index != expected:
+            raise _corrupt(path, f"lacks journal entry {expected}")
+        is_typed = type(term) is int and type(payload) is bytes
+        if not is_typed or index < 1 or term < 0 or journal_checksum(index, term, payload) != checksum:
+            message = f"has a damaged journal entry at index {index}"
             raise _corrupt(path, message)
-        journal.append(JournalEntry(index, term, payload))
-    return journal
+        yield JournalEntry(index, term, payload)
+        expected = index + 1
 
 
 def _read_records(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
     records: dict[str, str] = {}
     for name, value, checksum in connection.execute("SELECT name, value, checksum FROM records"):
         if _record_checksum(name, value) != checksum:
-            raise _corrupt(path, f"has a damaged record `{name}`; restore it")
+            raise _corrupt(path, f"has a damaged record `{name}`")
         records[name] = value
     return records
 
 
 def _decode_record(records: dict[str, str], name: str, kind: type[T], path: Path) -> T:
     if name not in records:
-        raise _corrupt(path, f"lacks the record `{name}`; restore it")
+        raise _corrupt(path, f"lacks the record `{name}`")
     try:
         return msgspec.json.decode(records[name], type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _corrupt(path, f"has an unreadable record `{name}`: {error}") from error
 
 
-def _check_summary(state: StoredState, summary: Summary, path: Path) -> None:
-    """Compare what is there with what the summary says must be there."""
-    expected_count = summary.journal_last - summary.journal_first + 1 if summary.journal_first else 0
-    first = state.journal[0].index if state.journal else summary.journal_first
+def _check_rows(connection: sqlite3.Connection, summary: Summary, path: Path) -> None:
+    """Check each row of the journal and the lineage, and that as many are there as the summary says."""
+    first = count = 0
+    for entry in _journal_rows(connection, path, SEQ_MIN, SEQ_MAX):
+        first = first or entry.index
+        count += 1
+    leaf_count = sum(1 for _ in _leaf_rows(connection, path, 1, SEQ_MAX))
     facts = (
-        ("number of journal entries", expected_count, len(state.journal)),
-        ("first journal index", summary.journal_first, first),
-        ("number of leaves", summary.leaf_count, len(state.leaves)),
+        ("number of journal entries", summary.journal_count, count),
+        ("first journal index", summary.journal_first, first or summary.journal_first),
+        ("number of leaves", summary.leaf_count, leaf_count),
+    )
+    _check_facts(facts, path)
+
+
+def _check_summary(state: StoredState, summary: Summary, path: Path) -> None:
+    """Compare the records with what the summary says they must be."""
+    facts = (
         ("last signed seq", summary.cosigner_seq, state.cosigner.seq if state.cosigner else 0),
         ("isolation", summary.isolated, state.isolation is not None),
     )
-    for what, expected, found in facts:
-        if expected != found:
-            raise _corrupt(path, f"contradicts itself: {what} should be {expected}, is {found}; restore it")
+    _check_facts(facts, path)
     if state.cosigner is not None and len(state.cosigner.root) != ROOT_BYTES:
-        raise _corrupt(path, "has a cosigner record with a root of the wrong length; restore it")
+        raise _corrupt(path, "has a cosigner record with a root of the wrong length")
     bound = commit_index_bound(progress_of(state, summary))
     if not 0 <= state.hard_state.commit_index <= bound or state.hard_state.term < 0:
         raise _corrupt(
             path, f"has committed index {state.hard_state.commit_index} but holds entries up to {bound} only"
         )
+
+
+def _check_facts(facts: Iterable[tuple[str, object, object]], path: Path) -> None:
+    for what, expected, found in facts:
+        if expected != found:
+            raise _corrupt(path, f"contradicts itself: {what} should be {expected}, is {found}")
 
 
 def _record_checksum(name: str, value: str) -> bytes:

@@ -1,16 +1,22 @@
-"""Many requests decided as one: a few a turn of the loop, and all of them still true when they leave."""
+"""Many requests decided as one: a few at each turn, and all of them still true when they leave."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from time import perf_counter
 
 import msgspec
 
 from govraft.api.decisions import Decisions
 from govraft.api.socket_office import Office
+from govraft.api.wire import MALFORMED_ERRORS, one_line
+from govraft.core.model.limits import REQUEST_BYTES
 from govraft.core.model.reasons import Reason
 from govraft.core.model.verdict import Allow, Deny, Verdict
+from govraft.errors import InputError
 
 __all__ = ["Batch"]
 
@@ -30,7 +36,12 @@ class Batch:
         self._explain = explain
 
     async def decide(self) -> list[Verdict]:
-        """The verdicts, in the order of the requests. What is returned must be sent in the same turn of the loop."""
+        """The verdicts, in the order of the requests. What is returned must be sent in the same turn of the loop.
+
+        Raises:
+            InputError: One of them is no msgpack.
+        """
+        await self._check_format()
         verdicts = await self._decide(self._requests)
         for _ in range(REDECISIONS):
             stale = self._stale(verdicts)
@@ -51,13 +62,33 @@ class Batch:
         holds = self._office.service.holds
         return [place for place, verdict in enumerate(verdicts) if isinstance(verdict, Allow) and not holds(verdict)]
 
+    async def _check_format(self) -> None:
+        """Look into each item: cutting the array into them did not.
+
+        Bytes that are no msgpack fail the whole batch, as where one item ends and the next begins would be a guess.
+        What is too large to be a request is denied unread: it would cost more time than anybody else may have to wait.
+
+        Raises:
+            InputError: An item is no msgpack.
+        """
+
+        def look(request: msgspec.Raw) -> None:
+            if len(bytes(request)) <= REQUEST_BYTES:
+                msgspec.msgpack.decode(request)
+
+        try:
+            await self._in_turns(self._requests, look)
+        except MALFORMED_ERRORS as error:
+            raise InputError(f"`requests` holds what is no request: {one_line(str(error))}") from error
+
     async def _decide(self, requests: Sequence[msgspec.Raw]) -> list[Verdict]:
         verdicts: list[Verdict | asyncio.Future[Verdict]] = []
+
+        def decide(request: msgspec.Raw) -> None:
+            verdicts.append(self._decisions.decide(request, self._at_least, explain=self._explain))
+
         try:
-            for index, request in enumerate(requests, start=1):
-                verdicts.append(self._decisions.decide(request, self._at_least, explain=self._explain))
-                if index % self._office.limits.turn_calls == 0:
-                    await asyncio.sleep(0)
+            await self._in_turns(requests, decide)
             waiting = [verdict for verdict in verdicts if isinstance(verdict, asyncio.Future)]
             if waiting:
                 await asyncio.wait(waiting)
@@ -67,3 +98,19 @@ class Batch:
                     verdict.cancel()
         settle = self._decisions.settle
         return [settle(verdict) if isinstance(verdict, asyncio.Future) else verdict for verdict in verdicts]
+
+    async def _in_turns(self, requests: Sequence[msgspec.Raw], work: Callable[[msgspec.Raw], None]) -> None:
+        """Do `work` on each request, a few at each turn."""
+        left, limits = iter(requests), self._office.limits
+
+        def some() -> bool:
+            end = perf_counter() + limits.turn_s
+            for request in itertools.islice(left, limits.turn_calls):
+                work(request)
+                if perf_counter() > end:
+                    return False
+            return operator.length_hint(left) == 0
+
+        # Leaving nothing for a later turn where there is nothing to do at all.
+        if requests:
+            await self._office.turns.work(some)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from govraft.api.service import Service
+from govraft.api.waits import Waits, was_crowded_out
 from govraft.api.wire import decode_request, one_line
 from govraft.core.model.limits import REQUEST_BYTES
 from govraft.core.model.reasons import Reason
@@ -21,10 +22,15 @@ __all__ = ["Decisions"]
 class Decisions:
     """Asks the service, and answers for it when it fails."""
 
-    def __init__(self, service: Service, report: Callable[[Exception], None]) -> None:
-        """`report` gets each exception that should not have happened."""
+    def __init__(self, service: Service, report: Callable[[Exception], None], waits: Waits, node: str) -> None:
+        """`report` gets each exception that should not have happened; `waits` counts what cannot be answered at once.
+
+        `node` is named in denials that the service did not give.
+        """
         self._service = service
         self._report = report
+        self._waits = waits
+        self._node = node
 
     def decide(self, request: msgspec.Raw, at_least: int, *, explain: bool) -> Verdict | asyncio.Future[Verdict]:
         """Have one request decided, at once if the service can.
@@ -35,7 +41,8 @@ class Decisions:
         # SAFETY: no failure of the service may end in an allow, or in no answer
         # (test_socket_server.py::test_denies_when_the_service_misbehaves).
         try:
-            if len(bytes(request)) > REQUEST_BYTES:
+            size = len(bytes(request))
+            if size > REQUEST_BYTES:
                 return Deny(Reason.REQUEST_INVALID, f"request over {REQUEST_BYTES} bytes: ask with less context")
             verdict = self._service.check(decode_request(request), at_least=at_least, explain=explain)
         except Exception as error:  # noqa: BLE001 - fail closed: each failure is a denial, and reported
@@ -43,7 +50,9 @@ class Decisions:
         if isinstance(verdict, Allow | Deny):
             return verdict
         if inspect.isawaitable(verdict):
-            return asyncio.ensure_future(verdict)
+            future = asyncio.ensure_future(verdict)
+            self._waits.add(self, future, size)
+            return future
         return self._deny(TypeError("the service answered a check with neither a verdict nor an awaitable"))
 
     def settle(self, verdict: asyncio.Future[Verdict]) -> Verdict:
@@ -52,6 +61,9 @@ class Decisions:
         Raises:
             InvariantViolation: The service met one.
         """
+        if was_crowded_out(verdict):
+            message = "too many checks wait for the next certificate; ask again"
+            return Deny(Reason.SYNCHRONIZING, message, node=self._node)
         if verdict.cancelled():
             return Deny(Reason.INTERNAL_ERROR, "the check was cancelled")
         error = verdict.exception()

@@ -2,61 +2,28 @@
 
 Rules:
 
-1. A check that the service answers at once is answered in the loop turn in which it arrived.
-2. Reading stops while the client does not read (its write buffer is full), while its pipeline is full, and after each
-   `turn_calls` calls, so that one client delays the node and the others by a few checks only.
+1. Who asks now and then is answered in the loop turn in which the question arrived. Who has more waiting takes turns
+   with the others (`turns`), `turn_calls` calls or `turn_s` at a time.
+2. Reading stops while the client does not read (its write buffer is full), while too much of it is under way, and
+   while it waits for its turn, so that a client costs a bounded amount of memory.
 3. A frame that cannot be cut or decoded ends the connection with one error of id 0; a frame whose id can be read, but
    that is no call, fails that call only.
-4. Whatever goes wrong while deciding becomes a `Deny`. An `InvariantViolation` is answered by nothing: it is handed on,
-   and the process halts.
+4. When all clients together hold too many bytes, the one that holds most is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVarTuple, cast
+from time import perf_counter
+from typing import cast
 
-import msgspec
-
-from govraft.api.batch import Batch
-from govraft.api.decisions import Decisions
+from govraft.api.calls import Answer, Calls
 from govraft.api.peer_credentials import SocketOptions, read_credentials
 from govraft.api.socket_office import Office
-from govraft.api.wire import (
-    MALFORMED_ERRORS,
-    PROTOCOL,
-    BatchCall,
-    Call,
-    CheckCall,
-    EventFrame,
-    Failure,
-    FrameReader,
-    Hello,
-    HelloCall,
-    ReadCall,
-    SubmitCall,
-    Success,
-    WireError,
-    call_id_of,
-    decode_call,
-    describe_error,
-    encode,
-    frame,
-    one_line,
-    request_digest,
-)
-from govraft.core.model.limits import BATCH_CHECKS
-from govraft.core.model.verdict import Verdict
+from govraft.api.wire import Failure, FrameReader, describe_error, encode, frame
 from govraft.errors import AvailabilityError, GovraftError, InputError, InvariantViolation, LimitExceededError
 
 __all__ = ["ClientConnection"]
-
-_batch_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
-
-Args = TypeVarTuple("Args")
 
 
 class ClientConnection(asyncio.Protocol):
@@ -64,14 +31,14 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, office: Office) -> None:
         self._office = office
-        self._decisions = Decisions(office.service, self._report)
+        self._calls = Calls(office, self)
         self._reader = FrameReader(office.limits.frame_bytes)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._tasks: set[asyncio.Future[Any]] = set()
         self._drained = asyncio.Event()
         self._drained.set()
-        self._turn_scheduled = False
+        self._is_in_line = False
+        self._is_stopped = False
         self._counted_bytes = 0
         self._partial_since: float | None = None
         self._congested_since: float | None = None
@@ -88,12 +55,12 @@ class ClientConnection(asyncio.Protocol):
         if peer is None or not office.rules.admit(peer):
             office.counts.refused_peers += 1
             who = "unknown" if peer is None else str(peer.uid)
-            self._refuse(
+            self.refuse(
                 AvailabilityError(f"uid {who} may not use this socket: allow it in the config", code="peer_refused")
             )
         elif len(office.connections) >= office.limits.clients:
             office.counts.refused_full += 1
-            self._refuse(AvailabilityError("too many clients: close some or ask another node", code="clients_full"))
+            self.refuse(AvailabilityError("too many clients: close some or ask another node", code="clients_full"))
         else:
             office.connections.add(self)
 
@@ -102,8 +69,12 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is None:
             return
         self._reader.feed(data)
-        if not self._turn_scheduled:
+        if self._is_in_line:
+            return
+        if self._office.turns.has_room():
             self._take_turn()
+        else:
+            self._stand_in_line()
 
     def pause_writing(self) -> None:
         """The client does not read: stop answering until it does."""
@@ -116,7 +87,7 @@ class ClientConnection(asyncio.Protocol):
         self._drained.set()
         self._congested_since = None
         self._office.congested.discard(self)
-        self._schedule_turn()
+        self._stand_in_line()
 
     def eof_received(self) -> bool:
         """A client that closes its sending half wants no more answers."""
@@ -126,15 +97,24 @@ class ClientConnection(asyncio.Protocol):
         """Forget the client, and whatever it still waited for."""
         del exc
         self._leave()
-        for task in self._tasks:
-            task.cancel()
+        self._calls.cancel()
 
-    # What the server asks for.
+    # What the server and the other connections ask for.
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that the client has sent, and that are not dealt with yet."""
+        return self._counted_bytes
 
     @property
     def unread_bytes(self) -> int:
         """Answers that the client has not read."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything that was sent is still to be answered."""
+        return self._is_in_line or bool(self._calls.under_way)
 
     def sweep(self, now: float) -> None:
         """End the connection if the client is too slow. `now` is the loop's time, seconds."""
@@ -143,7 +123,14 @@ class ClientConnection(asyncio.Protocol):
             self._abort_slow()
         elif self._partial_since is not None and now - self._partial_since > limits.frame_timeout_s:
             self._office.counts.slow_clients += 1
-            self._refuse(InputError("incomplete frame: send each frame whole", code="frame_timeout"))
+            self.refuse(InputError("incomplete frame: send each frame whole", code="frame_timeout"))
+
+    def refuse(self, error: GovraftError) -> None:
+        """Say why, once, and close."""
+        self.send(Failure(0, describe_error(error)))
+        if self._transport is not None:
+            self._transport.close()
+        self._leave()
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -153,35 +140,33 @@ class ClientConnection(asyncio.Protocol):
 
     async def finish(self) -> None:
         """Wait until nothing of the connection runs any more. Call after `abort`."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._calls.cancel()
+        await asyncio.gather(*self._calls.under_way, return_exceptions=True)
 
     # Reading.
 
-    def _blocked(self) -> bool:
-        return not self._drained.is_set() or len(self._tasks) >= self._office.limits.pipeline_calls
-
-    def _schedule_turn(self) -> None:
-        if self._transport is not None and not self._turn_scheduled:
-            self._turn_scheduled = True
+    def _stand_in_line(self) -> None:
+        if self._transport is not None and not self._is_in_line:
+            self._is_in_line = True
             self._transport.pause_reading()
-            self._loop.call_soon(self._scheduled_turn)
+            self._office.turns.request(self._called_up)
 
-    def _scheduled_turn(self) -> None:
-        self._turn_scheduled = False
+    def _called_up(self) -> None:
+        self._is_in_line = False
         if self._transport is not None:
             self._take_turn()
 
     def _take_turn(self) -> None:
-        """Answer up to `turn_calls` calls, then let others run."""
-        waiting = False
+        """Answer a few calls, then let others have their turn."""
+        limits, waiting, self._is_stopped = self._office.limits, False, False
+        end = perf_counter() + limits.turn_s
         try:
-            for _ in range(self._office.limits.turn_calls):
+            for _ in range(limits.turn_calls):
                 if self._transport is None:
                     return
-                if self._blocked():
-                    # Taken up again by `resume_writing` or by the end of a task.
+                if not self._drained.is_set() or self._calls.is_full:
+                    # Taken up again by `resume_writing` or by `call_ended`.
+                    self._is_stopped = True
                     self._transport.pause_reading()
                     break
                 payload = self._reader.next_frame()
@@ -190,157 +175,45 @@ class ClientConnection(asyncio.Protocol):
                     self._transport.resume_reading()
                     break
                 self._partial_since = None
-                self._answer(payload)
+                self._calls.answer(payload)
+                if perf_counter() > end or not self._office.turns.has_room():
+                    self._stand_in_line()
+                    break
             else:
-                self._schedule_turn()
+                self._stand_in_line()
         except InputError as error:
             self._office.counts.malformed += 1
-            self._refuse(error)
+            self.refuse(error)
         except InvariantViolation as violation:
-            self._halt(violation)
+            self.halt(violation)
         else:
             self._account(waiting=waiting)
 
     def _account(self, *, waiting: bool) -> None:
-        office, held = self._office, self._reader.buffered_bytes
-        office.inbound_bytes += held - self._counted_bytes
-        self._counted_bytes = held
-        if not waiting or held == 0:
+        partial = self._reader.buffered_bytes
+        self._count_bytes()
+        if not waiting or partial == 0:
             self._partial_since = None
         elif self._partial_since is None:
             self._partial_since = self._loop.time()
-        if office.inbound_bytes > office.limits.buffered_bytes:
-            self._refuse(AvailabilityError("too many bytes in flight: try again later", code="node_busy"))
+        if self._office.inbound_bytes > self._office.limits.buffered_bytes:
+            self._relieve()
 
-    # Answering.
+    def _count_bytes(self) -> None:
+        held = self._reader.buffered_bytes + self._calls.held_bytes
+        self._office.inbound_bytes += held - self._counted_bytes
+        self._counted_bytes = held
 
-    def _answer(self, payload: bytes) -> None:
-        self._office.counts.calls += 1
-        try:
-            call = decode_call(payload)
-        except InputError as error:
-            call_id = call_id_of(payload)
-            if call_id is None:
-                raise
-            self._office.counts.malformed += 1
-            self._fail(call_id, error)
-            return
-        if type(call) is CheckCall:
-            self._check(call)
-        else:
-            self._answer_slower(call)
+    def _relieve(self) -> None:
+        """Refuse the client that holds most; it may be another one than the last that sent something."""
+        largest = max(self._office.connections, key=lambda item: (item.held_bytes, item is self), default=self)
+        self._office.counts.refused_busy += 1
+        largest.refuse(AvailabilityError("too many bytes in flight: try again later", code="node_busy"))
 
-    def _answer_slower(self, call: Call) -> None:
-        if isinstance(call, BatchCall):
-            self._start(call.id, self._check_many, call)
-        elif isinstance(call, SubmitCall):
-            self._start(call.id, self._submit, call)
-        elif isinstance(call, ReadCall):
-            self._read(call)
-        elif isinstance(call, HelloCall):
-            self._succeed(call.id, Hello(protocol=PROTOCOL, node=self._office.node, cluster=self._office.cluster))
-        else:
-            self._start(call.id, self._watch, call.id)
+    # What the calls ask for.
 
-    def _check(self, call: CheckCall) -> None:
-        digest = request_digest(call.request)
-        verdict = self._decisions.decide(call.request, call.at_least, explain=call.explain)
-        if isinstance(verdict, asyncio.Future):
-            self._tasks.add(verdict)
-            verdict.add_done_callback(functools.partial(self._checked, call.id, digest))
-        else:
-            self._succeed(call.id, verdict, digest)
-
-    def _checked(self, call_id: int, digest: bytes, verdict: asyncio.Future[Verdict]) -> None:
-        self._finished(verdict)
-        try:
-            self._succeed(call_id, self._decisions.settle(verdict), digest)
-        except InvariantViolation as violation:
-            self._halt(violation)
-
-    async def _check_many(self, call: BatchCall) -> None:
-        try:
-            # Cutting the array into raw items does not look into them. Bytes that are no msgpack fail the whole batch:
-            # where one item ends and the next begins would be a guess.
-            msgspec.msgpack.decode(call.requests)
-            requests = _batch_decoder.decode(call.requests)
-        except MALFORMED_ERRORS as error:
-            raise InputError(f"`requests` is not an array of requests: {one_line(str(error))}") from error
-        if len(requests) > BATCH_CHECKS:
-            raise LimitExceededError(f"{len(requests)} requests: send at most {BATCH_CHECKS} at a time")
-        batch = Batch(self._decisions, self._office, requests, at_least=call.at_least, explain=call.explain)
-        self._succeed(call.id, await batch.decide(), request_digest(call.requests))
-
-    async def _submit(self, call: SubmitCall) -> None:
-        timeout_s = call.timeout_ms / 1000
-        receipt = await self._office.service.submit(
-            call.envelope, wait=call.wait, timeout_s=timeout_s, retry=call.retry
-        )
-        self._succeed(call.id, receipt, request_digest(call.envelope))
-
-    def _read(self, call: ReadCall) -> None:
-        try:
-            found = self._office.service.read(call.what, call.params)
-        except Exception as error:  # noqa: BLE001 - reported, and the call fails
-            self._fail(call.id, error)
-            return
-        if inspect.isawaitable(found):
-            self._start(call.id, self._read_later, call.id, asyncio.ensure_future(found))
-        else:
-            self._succeed(call.id, found)
-
-    async def _read_later(self, call_id: int, found: asyncio.Future[object]) -> None:
-        self._succeed(call_id, await found)
-
-    async def _watch(self, call_id: int) -> None:
-        self._succeed(call_id, None)
-        events = self._office.service.subscribe()
-        try:
-            async for event in events:
-                await self._drained.wait()
-                self._send(EventFrame(call_id, event))
-        finally:
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                await close()
-        self._fail(call_id, AvailabilityError("the node ended the watch", code="watch_ended"))
-
-    def _start(self, call_id: int, work: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
-        task = self._loop.create_task(self._guarded(call_id, work, *args))
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    async def _guarded(self, call_id: int, work: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
-        try:
-            await work(*args)
-        except InvariantViolation as violation:
-            self._halt(violation)
-        except Exception as error:  # noqa: BLE001 - reported, and the call fails
-            self._fail(call_id, error)
-
-    def _finished(self, task: asyncio.Future[Any]) -> None:
-        self._tasks.discard(task)
-        if self._reader.buffered_bytes or len(self._tasks) + 1 >= self._office.limits.pipeline_calls:
-            self._schedule_turn()
-
-    # Writing.
-
-    def _succeed(self, call_id: int, result: object, digest: bytes = b"") -> None:
-        try:
-            self._send(Success(call_id, result, digest))
-        except GovraftError as error:
-            self._report(error)
-            self._fail(call_id, error)
-
-    def _fail(self, call_id: int, error: Exception) -> None:
-        if isinstance(error, GovraftError):
-            described = describe_error(error)
-        else:
-            self._report(error)
-            described = WireError("internal_error", "the node failed: see its log", definite=False)
-        self._send(Failure(call_id, described))
-
-    def _send(self, answer: Success | Failure | EventFrame) -> None:
+    def send(self, answer: Answer) -> None:
+        """Send one answer, unless the client is gone."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -351,32 +224,35 @@ class ClientConnection(asyncio.Protocol):
         if self._congested_since is not None and self._office.outbound_bytes() > self._office.limits.buffered_bytes:
             self._abort_slow()
 
-    def _report(self, error: Exception) -> None:
-        self._office.counts.internal_errors += 1
-        self._office.on_error(error)
+    async def drained(self) -> None:
+        """Return when the client has read most of what it was sent."""
+        await self._drained.wait()
+
+    def call_ended(self) -> None:
+        """Take up reading again, if it had stopped for what was under way."""
+        if self._transport is not None:
+            self._count_bytes()
+            if self._is_stopped:
+                self._stand_in_line()
+
+    def halt(self, violation: InvariantViolation) -> None:
+        """Drop the connection and hand on the broken invariant."""
+        self.abort()
+        self._office.on_violation(violation)
 
     # Ending.
-
-    def _refuse(self, error: GovraftError) -> None:
-        """Say why, once, and close."""
-        self._send(Failure(0, describe_error(error)))
-        if self._transport is not None:
-            self._transport.close()
-        self._leave()
 
     def _abort_slow(self) -> None:
         self._office.counts.slow_clients += 1
         self.abort()
-
-    def _halt(self, violation: InvariantViolation) -> None:
-        self.abort()
-        self._office.on_violation(violation)
 
     def _leave(self) -> None:
         self._transport = None
         self._partial_since = self._congested_since = None
         self._office.inbound_bytes -= self._counted_bytes
         self._counted_bytes = 0
+        # At once: the connection itself may live on until the next collection of cycles.
+        self._reader.drop()
         self._office.connections.discard(self)
         self._office.congested.discard(self)
         self._drained.set()

@@ -331,6 +331,10 @@ class FrameReader:
         """Add bytes as they came."""
         self._buffer += data
 
+    def drop(self) -> None:
+        """Forget what was fed."""
+        self._buffer = bytearray()
+
     def next_frame(self) -> bytes | None:
         """Take the next payload; None while it is incomplete.
 

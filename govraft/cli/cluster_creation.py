@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from govraft.adapters.node_key import NodeIdentity
+from govraft.adapters.sqlite_store import create_store
 from govraft.cli.cluster_directory import ClusterDirectory, load_directory
 from govraft.cli.cluster_plan import ClusterPlan, PlannedNode
 from govraft.cli.free_ports import find_free_ports
@@ -149,7 +150,11 @@ def _fill(plan: ClusterPlan, nodes: list[PlannedNode], target: Path, passphrase:
             profile=plan.profile,
         )
         _write(target / "nodes" / node.id / "node.toml", text.encode())
-        load_genesis(load_config(target / "nodes" / node.id / "node.toml"))
+        config = load_config(target / "nodes" / node.id / "node.toml")
+        load_genesis(config)
+        config.data_dir.mkdir(mode=0o700)
+        # Here, once, and never by a node that finds none: see `create_store`.
+        create_store(config.database, cluster_id=genesis.cluster_id, node_id=node.id)
     # Last: a directory without it was never finished.
     _write(target / "cluster.json", _index(plan, nodes, authorities, genesis))
 

@@ -91,9 +91,11 @@ def load_directory(path: Path) -> ClusterDirectory:
     except OSError as error:
         message = f"cannot be read: {error.strerror}; make a cluster with `govraft init --out {path}`"
         raise ConfigError(message, file=str(file)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"cannot be used: {error}", file=str(file)) from error
     if parsed.version != 1:
         raise ConfigError(f"is {parsed.version}, this govraft reads version 1", file=str(file), key="version")
+    if any("\0" in node.socket + node.config for node in parsed.nodes):
+        raise ConfigError("cannot be used: a path holds a zero byte", file=str(file), key="nodes")
     nodes = (NodeRecord(node.id, str(directory / node.socket), str(directory / node.config)) for node in parsed.nodes)
     return ClusterDirectory(directory, parsed.name, parsed.cluster, tuple(nodes))

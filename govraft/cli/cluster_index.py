@@ -56,8 +56,11 @@ class ClusterIndex:
         except OSError as error:
             message = f"cannot be read: {error.strerror}; give a directory made by `govraft init`"
             raise ConfigError(message, file=str(path)) from error
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ConfigError(f"is not a cluster index: {error}", file=str(path)) from error
+        paths = [file.genesis, *(node.socket for node in file.nodes), *(key.uri for key in file.keys)]
+        if any("\0" in text for text in paths):
+            raise ConfigError("is not a cluster index: a path holds a zero byte", file=str(path))
         base = directory.resolve()
         self.genesis = base / file.genesis
         self.nodes = tuple(NodeEntry(node.id, str(base / node.socket)) for node in file.nodes)

@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from govraft import __version__
+from govraft.cli.output import plain
 from govraft.errors import ConfigError, GovraftError
 from govraft.startup import load_node_files
 
@@ -70,6 +71,59 @@ def check_config(config_path: Path) -> None:
         _stop(f"{config_path}: {error}", EXIT_CONFIG)
     else:
         click.echo(f"{config.file}: ok, node `{config.node_id}`")
+
+
+@main.command("check-store")
+@_CONFIG
+@click.option(
+    "--scratch",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Where there is room for a copy of the store.  [default: the system's temporary directory]",
+)
+def check_store(config_path: Path, scratch: Path | None) -> None:
+    """Examine the store of a stopped node: what is intact, what is damaged, and the way back.
+
+    Changes nothing: works on a copy, which it removes again.
+
+    Exit codes: 0 the node would start, 2 configuration, genesis or key cannot be used, 3 it would not start or it runs.
+    """
+    from govraft.cli.node_store import examine
+
+    try:
+        found = examine(config_path, scratch)
+    except GovraftError as error:
+        _stop(str(error), EXIT_UNAVAILABLE)
+    for part, condition, detail in found.findings:
+        click.echo(f"{part:<14}{condition.value:<9} {plain(detail)}".rstrip())
+    if found.is_whole:
+        return
+    click.echo("\nThe way back:")
+    for line in found.way_back:
+        click.echo(f"  {line}")
+    sys.exit(EXIT_CONFIG if found.findings[0].condition != "intact" else EXIT_UNAVAILABLE)
+
+
+@main.command("create-store")
+@_CONFIG
+def create_store(config_path: Path) -> None:
+    """Make the empty store of a node that has never run. `govraft init` does this for the nodes it makes.
+
+    Never use it in the place of a store that was lost: the node would have forgotten what it promised, and could help
+    to certify a second history. It refuses where a store is, or traces of one.
+
+    Exit codes: 0 made, 2 configuration, genesis or key cannot be used, 3 there is one, or the disk failed.
+    """
+    from govraft.cli.node_store import create
+
+    try:
+        database = create(config_path)
+    except ConfigError as error:
+        _stop(str(error), EXIT_CONFIG)
+    except GovraftError as error:
+        _stop(str(error), EXIT_UNAVAILABLE)
+    else:
+        click.echo(f"{database}: made")
 
 
 @main.command()

@@ -130,7 +130,7 @@ def find_process(record: Path) -> Process | None:
             found = msgspec.json.decode(stream.read(_RECORD_BYTES_MAX), type=_Record)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"cannot be used: {error}; remove it if nothing runs", file=str(record)) from error
     try:
         descriptor = os.pidfd_open(found.pid)

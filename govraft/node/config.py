@@ -23,6 +23,10 @@ Paths are relative to the file. Example::
     [access]                        # who may connect to the socket, besides the node's own user and root
     users = ["deploy"]              # each must also be in the socket file's group
     groups = ["govraft"]            # the socket file belongs to the first one
+
+    [storage]                       # memory and start time; no guarantee rests on either
+    snapshot_entries = 10000        # applied entries between two snapshots, 100 to 10,000,000
+    window_entries = 4096           # newest journal entries kept in memory, 64 to 1,000,000
 """
 
 from __future__ import annotations
@@ -93,12 +97,21 @@ class _Access(msgspec.Struct, forbid_unknown_fields=True):
     groups: list[str] = []
 
 
+class _Storage(msgspec.Struct, forbid_unknown_fields=True):
+    snapshot_entries: int = limits.SNAPSHOT_ENTRIES
+    window_entries: int = limits.ENGINE_WINDOW_ENTRIES
+
+
+STORAGE_BOUNDS = {"snapshot_entries": (100, 10_000_000), "window_entries": (64, 1_000_000)}
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     node: _Node
     listen: _Listen
     peers: dict[str, str] = {}
     timing: _Timing = msgspec.field(default_factory=_Timing)
     access: _Access = msgspec.field(default_factory=_Access)
+    storage: _Storage = msgspec.field(default_factory=_Storage)
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
@@ -118,6 +131,13 @@ class NodeConfig(msgspec.Struct, frozen=True):
     socket_gid: int | None
     allowed_uids: frozenset[int]
     allowed_gids: frozenset[int]
+    snapshot_entries: int
+    window_entries: int
+
+    @property
+    def database(self) -> Path:
+        """The file of the node's store."""
+        return self.data_dir / "node.db"
 
 
 def load_config(path: str | Path) -> NodeConfig:
@@ -198,15 +218,20 @@ def _check(file: Path, parsed: _File) -> NodeConfig:
         ("node.certificate", parsed.node.certificate),
         ("node.data_dir", parsed.node.data_dir),
         ("listen.socket", parsed.listen.socket),
+        ("node.key_passphrase_file", parsed.node.key_passphrase_file),
     ):
-        if not value or len(value) > 4096 or "\0" in value:
-            raise ConfigError("must not be empty", file=where, key=key)
+        if value is not None and (not value or len(value) > 4096 or "\0" in value):
+            raise ConfigError("must not be empty, over 4096 characters, or hold a zero byte", file=where, key=key)
     socket_path = Path(os.path.normpath(file.parent / parsed.listen.socket))
     if len(os.fsencode(socket_path)) > limits.SOCKET_PATH_BYTES:
         message = f"`{socket_path}` is longer than the {limits.SOCKET_PATH_BYTES} bytes of a socket path"
         raise ConfigError(message, file=where, key="listen.socket")
     if len(parsed.peers) > limits.VOTERS + limits.OBSERVERS:
         raise ConfigError("names more peers than a cluster can have", file=where, key="peers")
+    for key, (least, most) in STORAGE_BOUNDS.items():
+        value = getattr(parsed.storage, key)
+        if not least <= value <= most:
+            raise ConfigError(f"`{value}` must be from {least} to {most}", file=where, key=f"storage.{key}")
     passphrase = parsed.node.key_passphrase_file
     return NodeConfig(
         file=file,
@@ -225,6 +250,8 @@ def _check(file: Path, parsed: _File) -> NodeConfig:
         socket_gid=_group_id(parsed.access.groups[0], where) if parsed.access.groups else None,
         allowed_uids=frozenset(_user_id(name, where) for name in parsed.access.users),
         allowed_gids=frozenset(_group_id(name, where) for name in parsed.access.groups),
+        snapshot_entries=parsed.storage.snapshot_entries,
+        window_entries=parsed.storage.window_entries,
     )
 
 

@@ -14,12 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from govraft.core.convergence.certificate import IsValid
 from govraft.core.convergence.messages import Sign
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.machine.entry import decode_entry
 from govraft.core.machine.machine import Machine
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.limits import ENGINE_WINDOW_ENTRIES, SNAPSHOT_ENTRIES
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.model.verdict import Deny, Verdict
@@ -27,16 +30,16 @@ from govraft.errors import CorruptionError, InputError
 from govraft.node.convergence import CONVERGENCE_CHANNEL, Convergence
 from govraft.node.effects import Effects, Send
 from govraft.node.gate import Gate
+from govraft.node.presence import PRESENCE_CHANNEL, Presence
+from govraft.node.snapshots import TAKE_OUT, FoundSnapshot, SnapshotTaker, find_snapshot, restore
 from govraft.node.submissions import SUBMISSION_CHANNEL, Done, Submissions
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import AdvanceCommit, JournalOp, Sequencer
-from govraft.ports.store import Append, HardState, JournalEntry, SetHardState, StoredState, TruncateFrom
+from govraft.ports.store import Append, HardState, JournalEntry, SetHardState, StoredLeaf, StoredState, TruncateFrom
 
 __all__ = ["RAFT_CHANNEL", "MakeSequencer", "NodeCore", "NodeSettings"]
 
 RAFT_CHANNEL = 1
-# A data directory that was rolled back or emptied has forgotten what this key has signed.
-_TAKE_OUT = "take the node out of service and keep its data directory; never run its key on a restored or empty one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,16 @@ class NodeSettings:
         node_id: This node's id in the electorate.
         heartbeat_ms: How often a leader probes when nothing changes.
         life: Distinguishes this process's decision ids from those of earlier ones.
+        snapshot_entries: Applied entries between two snapshots. Fewer make a start quicker and cost a copy of the
+            state each time.
+        window_entries: Journal entries that the engine keeps in memory. More feed a lagging follower without the disk.
     """
 
     node_id: str
     heartbeat_ms: int
     life: str
+    snapshot_entries: int = SNAPSHOT_ENTRIES
+    window_entries: int = ENGINE_WINDOW_ENTRIES
 
 
 class MakeSequencer(Protocol):
@@ -63,6 +71,8 @@ class MakeSequencer(Protocol):
         voters: Sequence[str],
         journal: Sequence[JournalEntry],
         hard_state: HardState,
+        applied: int,
+        window_entries: int,
         send: Callable[[str, bytes], None],
         record: Callable[[JournalOp], None],
         on_commit: Callable[[int, int, bytes], None],
@@ -93,13 +103,20 @@ class NodeCore:
         self._effects = Effects()
         self._clock = clock
         self._is_dated_ahead = False
-        self._stored_leaves = stored.leaves
+        self._stored_leaves: Sequence[StoredLeaf] = stored.leaves
         self._links: set[str] = {settings.node_id}
+        found = find_snapshot(stored, genesis, is_valid)
+        self.sequencer = self._make_sequencer(make_sequencer, genesis, stored, found)
         self._indexes = array("Q")
-        self.machine = Machine(genesis)
-        self._keep_leaf(1, self.machine.genesis_leaf)
+        if found is None:
+            self.machine = Machine(genesis)
+        else:
+            self.machine, self._indexes = restore(found, stored, genesis, self.sequencer.entry)
+        self._snapshots = SnapshotTaker(settings.snapshot_entries, self.machine.seq)
+        self._keep_leaf(1, self.machine.genesis_leaf, 0)
         timing = LeaseTiming(genesis.lease_ms, genesis.clock_drift_max_ppm, genesis.clock_skew_max_ms)
         self.timing = timing
+        self._presence = Presence(timing)
         self.convergence = Convergence(
             node_id=settings.node_id,
             machine=self.machine,
@@ -120,15 +137,6 @@ class NodeCore:
             clock=clock,
             timing=timing,
         )
-        self.sequencer = make_sequencer(
-            voters=[member.id for member in genesis.electorate().voters],
-            journal=stored.journal,
-            hard_state=stored.hard_state,
-            send=self._send_raft,
-            record=self._record,
-            on_commit=self._on_commit,
-            welcome=self._is_welcome,
-        )
         self.gate = Gate(
             node_id=settings.node_id,
             life=settings.life,
@@ -147,6 +155,7 @@ class NodeCore:
 
     def on_frame(self, peer: str, channel: int, payload: bytes) -> None:
         """Take one frame of an authenticated member, or of this node itself."""
+        self._presence.note(peer, self._clock.boottime())
         if channel == RAFT_CHANNEL:
             # A leader whose state differs is never certified: deaf to it, the others elect a better one
             # (test_divergence.py::test_a_diverged_leader_is_replaced_and_isolates_itself_for_good).
@@ -161,7 +170,7 @@ class NodeCore:
             self.convergence.on_frame(peer, payload, self.sequencer, self._effects)
         elif channel == SUBMISSION_CHANNEL:
             self.submissions.on_frame(peer, payload, self.sequencer, self._effects)
-        else:
+        elif channel != PRESENCE_CHANNEL or payload:
             self.convergence.rejected_messages += 1
 
     def on_link(self, peer: str, *, up: bool) -> None:
@@ -180,15 +189,25 @@ class NodeCore:
         """Let the engine, convergence and submissions act on all that has happened, and on the time."""
         self.sequencer.turn()
         self.convergence.turn(self.sequencer, self._effects)
+        if self.convergence.isolation is None:
+            others = sorted(self._links - {self._settings.node_id})
+            self._presence.turn(others, self._clock.boottime(), self._effects)
         before = self.sequencer.last_index
         self.submissions.turn(self.sequencer, self._effects)
         if self.sequencer.last_index != before:
             self.sequencer.turn()
             self.convergence.turn(self.sequencer, self._effects)
+        last_index = self._indexes[-1] if self._indexes else 0
+        snapshot = self._snapshots.turn(self.machine, last_index, self.convergence)
+        # A newer one takes the place of one that nobody has fetched yet.
+        self._effects.snapshot = snapshot or self._effects.snapshot
 
     def take_effects(self) -> Effects:
         """What must be done now. The caller does it in the order that `Effects` prescribes."""
         effects, self._effects = self._effects, Effects()
+        if not effects.batch.is_empty:
+            mark = self.sequencer.mark()
+            effects.after.append(lambda: self.sequencer.made_durable(mark))
         return effects
 
     # Questions.
@@ -210,6 +229,24 @@ class NodeCore:
     def links(self) -> frozenset[str]:
         """The members to which frames can be sent, this node included."""
         return frozenset(self._links)
+
+    def _make_sequencer(
+        self, make_sequencer: MakeSequencer, genesis: Genesis, stored: StoredState, found: FoundSnapshot | None
+    ) -> Sequencer:
+        applied = 0 if found is None else found.snapshot.index
+        # A certified entry is committed, even where the stored commit index, which may lag, does not say so yet.
+        commit_index = max(stored.hard_state.commit_index, applied)
+        return make_sequencer(
+            voters=[member.id for member in genesis.electorate().voters],
+            journal=stored.journal,
+            hard_state=msgspec.structs.replace(stored.hard_state, commit_index=commit_index),
+            applied=applied,
+            window_entries=self._settings.window_entries,
+            send=self._send_raft,
+            record=self._record,
+            on_commit=self._on_commit,
+            welcome=self._is_welcome,
+        )
 
     # What the engine calls.
 
@@ -250,16 +287,16 @@ class NodeCore:
         # (test_machine_determinism.py).
         applied = self.machine.apply(entry)
         self._indexes.append(index)
-        self._keep_leaf(applied.seq, applied.leaf)
+        self._keep_leaf(applied.seq, applied.leaf, index)
         self.submissions.on_applied(applied)
 
-    def _keep_leaf(self, seq: int, leaf: bytes) -> None:
+    def _keep_leaf(self, seq: int, leaf: bytes, index: int) -> None:
         """Store a new leaf; during replay, hold the recomputed leaf against the stored one."""
         if seq > len(self._stored_leaves):
-            self._effects.batch.add_leaf(seq, leaf)
-        elif self._stored_leaves[seq - 1] != leaf:
+            self._effects.batch.add_leaf(seq, leaf, index)
+        elif self._stored_leaves[seq - 1] != StoredLeaf(index, leaf):
             raise CorruptionError(
-                f"stored lineage differs from the replayed journal at seq {seq}; {_TAKE_OUT}",
+                f"stored lineage differs from the replayed journal at seq {seq}; {TAKE_OUT}",
                 code="lineage_inconsistent",
                 seq=seq,
             )
@@ -269,7 +306,7 @@ class NodeCore:
         if self.machine.seq < len(stored.leaves):
             raise CorruptionError(
                 f"stored lineage has {len(stored.leaves)} leaves, but the journal replays only to seq "
-                f"{self.machine.seq}: journal entries are missing; {_TAKE_OUT}",
+                f"{self.machine.seq}: journal entries are missing; {TAKE_OUT}",
                 code="lineage_inconsistent",
             )
         record = stored.cosigner
@@ -277,9 +314,11 @@ class NodeCore:
             return
         if record.seq > self.machine.seq or self.machine.lineage.root(record.seq) != record.root:
             raise CorruptionError(
-                f"this node cosigned another lineage at seq {record.seq} than it now holds; {_TAKE_OUT}",
+                f"this node cosigned another lineage at seq {record.seq} than it now holds; {TAKE_OUT}",
                 code="lineage_inconsistent",
             )
 
     def _reachable(self) -> int:
-        return sum(1 for member in self.machine.electorate.voters if member.id in self._links)
+        own, now = self._settings.node_id, self._clock.boottime()
+        voters = (member.id for member in self.machine.electorate.voters)
+        return sum(1 for voter in voters if voter == own or self._presence.is_present(voter, now))

@@ -2,6 +2,10 @@
 
 The rule that keeps every promise durable: `batch` is written and synced first; only then are `sends` handed to the
 network and `after` called. A caller that has several turns' effects keeps their order.
+
+A snapshot speaks of entries and leaves that are in `batch` or in an earlier one, so it too comes after the batch. It is
+a matter of its own then: nothing waits for it, it may take long, and a newer one may replace one that still waits. If
+it cannot be written the node halts, as with any write.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from govraft.core.machine.snapshot import Snapshot
 from govraft.ports.store import WriteBatch
 
 __all__ = ["Effects", "Send"]
@@ -31,13 +36,15 @@ class Effects:
         batch: Must be durable before anything else of this object happens.
         sends: Frames to send then, in order.
         after: To call then, in order: answers to clients that speak of what has become durable.
+        snapshot: To encode and save then, off the loop, or None: `store.save_snapshot(snapshot.encode())`.
     """
 
     batch: WriteBatch = field(default_factory=WriteBatch)
     sends: list[Send] = field(default_factory=list)
     after: list[Callable[[], None]] = field(default_factory=list)
+    snapshot: Snapshot | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return self.batch.is_empty and not self.sends and not self.after
+        return self.batch.is_empty and not self.sends and not self.after and self.snapshot is None

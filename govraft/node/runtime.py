@@ -4,7 +4,8 @@ One loop, one thread, one writer. Whatever happens calls `wake`; at the end of t
 for all of it, and its effects go out in this order:
 
 1. the batch is written and synced, off the loop; one batch at a time, so that what gathers meanwhile is one batch;
-2. then frames are sent, and clients answered.
+2. then frames are sent, and clients answered;
+3. then a snapshot is saved, if there is one, off the loop too and beside the next writes.
 
 Whatever cannot be right any more (a failed write, a broken invariant, an engine that raised) halts the node: no frame
 and no answer leaves after that.
@@ -15,12 +16,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 
+from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Deny, Verdict
-from govraft.errors import AvailabilityError, StorageError
+from govraft.errors import AvailabilityError, LimitExceededError, StorageError
 from govraft.node.core import NodeCore
 from govraft.node.effects import Effects
 from govraft.ports.clock import Clock
@@ -31,7 +34,8 @@ __all__ = ["NodeRuntime"]
 
 TICK_S = 0.02
 WAITING_CHECKS_MAX = 4_096
-CHECKS_PER_TURN = 64
+CHECKS_PER_TURN = 128
+CHECKS_TURN_S = 0.002
 WRITE_S_MAX = 30.0
 
 
@@ -41,10 +45,15 @@ class _WaitingCheck:
     __slots__ = ("at_least", "deadline", "future", "request")
 
     def __init__(self, request: Request, at_least: int, deadline: int, future: asyncio.Future[Verdict]) -> None:
-        self.request = request
+        self.request: Request | None = request
         self.at_least = at_least
         self.deadline = deadline
         self.future = future
+
+    def let_go(self, future: asyncio.Future[Verdict]) -> None:
+        """Forget the request."""
+        del future
+        self.request = None
 
 
 class NodeRuntime:
@@ -76,6 +85,9 @@ class NodeRuntime:
         self._on_halt = on_halt
         self._loop = asyncio.get_running_loop()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="govraft-writer")
+        self._saver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="govraft-snapshot")
+        self._waiting_snapshot: Snapshot | None = None
+        self._is_saving = False
         self._peers: Peers | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._is_awake = False
@@ -102,12 +114,13 @@ class NodeRuntime:
         self._on_tick()
 
     async def stop(self) -> None:
-        """Stop turning and wait for the write that is under way."""
+        """Stop turning and wait for the writes that are under way."""
         self._is_halted = True
         if self._tick is not None:
             self._tick.cancel()
         self._dismiss("the node is stopping")
         await self._loop.run_in_executor(None, self._writer.shutdown)
+        await self._loop.run_in_executor(None, self._saver.shutdown)
 
     def halt(self, error: BaseException) -> None:
         """Stop at once: nothing may leave this process any more."""
@@ -144,7 +157,10 @@ class NodeRuntime:
             return self._core.deny_waiting(at_least)
         future: asyncio.Future[Verdict] = self._loop.create_future()
         deadline = self._clock.boottime() + self._sync_wait_ns
-        self._waiting.append(_WaitingCheck(request, at_least, deadline, future))
+        item = _WaitingCheck(request, at_least, deadline, future)
+        # Given up, it must not hold its request, which can be large, until it is looked at again.
+        future.add_done_callback(item.let_go)
+        self._waiting.append(item)
         return future
 
     async def submit(self, envelope: bytes, *, wait: str, timeout_ms: int) -> dict[str, object]:
@@ -242,16 +258,41 @@ class NodeRuntime:
             if self._is_halted:
                 return
             call()
+        if effects.snapshot is not None:
+            self._waiting_snapshot = effects.snapshot
+            self._save_snapshot()
+
+    def _save_snapshot(self) -> None:
+        """Save the newest snapshot, one at a time, beside the writes: nothing waits for it."""
+        snapshot = self._waiting_snapshot
+        if self._is_halted or self._is_saving or snapshot is None:
+            return
+        self._waiting_snapshot, self._is_saving = None, True
+        saved = self._loop.run_in_executor(self._saver, _encode_and_save, snapshot, self._store)
+        saved.add_done_callback(self._on_saved)
+
+    def _on_saved(self, future: asyncio.Future[None]) -> None:
+        self._is_saving = False
+        error = None if future.cancelled() else future.exception()
+        # SAFETY: a disk that fails is not trusted with the next vote either
+        # (test_runtime_snapshots.py::test_a_failed_snapshot_halts).
+        if future.cancelled() or error is not None:
+            self.halt(error or asyncio.CancelledError("saving a snapshot was cancelled"))
+            return
+        self._save_snapshot()
 
     def _answer_waiting(self) -> None:
         if not self._waiting:
             return
         now = self._clock.boottime()
-        # Bounded, so that thousands of checks that wait cannot hold up what they wait for.
-        turn, later = self._waiting[:CHECKS_PER_TURN], self._waiting[CHECKS_PER_TURN:]
+        # Bounded in number and time, so that checks that wait cannot hold up what they wait for.
+        end, looked = perf_counter() + CHECKS_TURN_S, 0
         still: list[_WaitingCheck] = []
-        for item in turn:
-            if item.future.done():
+        for item in self._waiting:
+            if looked >= CHECKS_PER_TURN or perf_counter() > end:
+                break
+            looked += 1
+            if item.future.done() or item.request is None:
                 continue
             verdict = self._core.check(item.request, at_least=item.at_least)
             if verdict is None and now >= item.deadline:
@@ -260,8 +301,9 @@ class NodeRuntime:
                 still.append(item)
             else:
                 item.future.set_result(verdict)
+        later = self._waiting[looked:]
         self._waiting = later + still
-        if later and len(still) < len(turn):
+        if later and len(still) < looked:
             self.wake()
 
     def _dismiss(self, message: str) -> None:
@@ -281,3 +323,11 @@ class NodeRuntime:
             call()
         except BaseException as error:  # noqa: BLE001 - every failure of the core halts the node
             self.halt(error)
+
+
+def _encode_and_save(snapshot: Snapshot, store: Store) -> None:
+    try:
+        data = snapshot.encode()
+    except LimitExceededError:
+        return  # A state as large as that is replayed at the next start.
+    store.save_snapshot(data)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import heapq
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from govraft.core.model.outcome import Rejected, Rejection
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Allow, Verdict
-from govraft.errors import DecodeError, InputError, LimitExceededError, RejectedError
+from govraft.errors import AvailabilityError, DecodeError, InputError, LimitExceededError, RejectedError
 from govraft.node.proposals import Examine, examine_proposal
 from govraft.node.runtime import NodeRuntime
 from govraft.ports.clock import Clock
@@ -23,6 +25,9 @@ __all__ = ["NodeService", "ReadLeaves"]
 
 PAGE_MAX = 500
 ENTITY_PAGE_MAX = 1_000
+MARKS_MAX = 10_000
+EXAMINATIONS = 2
+EXAMINATIONS_WAITING_MAX = 64
 
 ReadLeaves = Callable[[int, int], Awaitable[list[bytes]]]
 """Reads stored leaves by first and last seq."""
@@ -56,6 +61,11 @@ class NodeService:
         self._read_leaves = read_leaves
         self._database = database
         self._started = clock.boottime()
+        self._examining = asyncio.Semaphore(EXAMINATIONS)
+        self._examinations = 0
+        self._watchers: set[asyncio.Event] = set()
+        self._seen: tuple[int, str] = (-1, "")
+        self._unlisten: Callable[[], None] | None = None
         self._reads: dict[str, Callable[[dict[str, Any]], object]] = {
             "authorities": self._authorities,
             "certificate": self._certificate,
@@ -92,8 +102,28 @@ class NodeService:
                 message = f"`{known.command_id}` was used already: {known.outcome} at seq {known.seq}"
                 raise RejectedError(message, code=Rejection.DUPLICATE_COMMAND.value, seq=known.seq)
         else:
-            await examine_proposal(self._core.machine, command, self._examine)
+            await examine_proposal(self._core.machine, command, self._examine_in_turn)
         return await self._runtime.submit(envelope, wait=wait, timeout_ms=max(1, int(timeout_s * 1000)))
+
+    async def _examine_in_turn(
+        self, schema: str, policies: Mapping[str, str], entities: list[dict[str, Any]] | None
+    ) -> None:
+        """Each examination is a process: few at a time, and few that wait.
+
+        Raises:
+            AvailabilityError: Too many wait already.
+        """
+        # SAFETY: whoever may command must not make the node start processes without end;
+        # test_abuse_service.py::test_few_proposals_are_examined_at_a_time
+        if self._examinations >= EXAMINATIONS_WAITING_MAX:
+            message = "too many policies and entities wait to be examined; try again"
+            raise AvailabilityError(message, code="queue_full")
+        self._examinations += 1
+        try:
+            async with self._examining:
+                await self._examine(schema, policies, entities)
+        finally:
+            self._examinations -= 1
 
     def read(self, what: str, params: dict[str, Any]) -> object | Awaitable[object]:
         """Read governance state; every page bounded."""
@@ -105,10 +135,14 @@ class NodeService:
     async def subscribe(self) -> AsyncIterator[dict[str, Any]]:
         """Each new certificate, and the node's standing whenever it changes."""
         changed = asyncio.Event()
-        forget = self._runtime.listen(changed.set)
+        self._watchers.add(changed)
+        if self._unlisten is None:
+            self._unlisten = self._runtime.listen(self._look)
         last_certified, last_standing = -1, ""
         try:
             while not self._runtime.is_halted:
+                # First: what changes while an event is on its way must be looked at again.
+                changed.clear()
                 convergence = self._core.convergence
                 if convergence.certified_seq != last_certified:
                     last_certified = convergence.certified_seq
@@ -118,10 +152,20 @@ class NodeService:
                 if standing != last_standing:
                     last_standing = standing
                     yield {"event": "status", **self._status({})}
-                changed.clear()
                 await changed.wait()
         finally:
-            forget()
+            self._watchers.discard(changed)
+            if not self._watchers and self._unlisten is not None:
+                self._unlisten()
+                self._unlisten = None
+
+    def _look(self) -> None:
+        """Wake the watchers if there is anything new: looked up once a turn, however many they are."""
+        seen = (self._core.convergence.certified_seq, self._standing()[0])
+        if seen != self._seen:
+            self._seen = seen
+            for changed in self._watchers:
+                changed.set()
 
     # Reads.
 
@@ -226,9 +270,11 @@ class NodeService:
         if not isinstance(after, str):
             raise DecodeError("`after` must be an entity uid")
         entities = self._core.machine.entities
-        uids = sorted(uid for uid in entities if uid > after)
+        wanted = min(limit, ENTITY_PAGE_MAX)
+        # One more than wanted, to know whether more follow. Sorting all of them would hold up everybody else.
+        uids = heapq.nsmallest(wanted + 1, (uid for uid in entities if uid > after))
         page, size = [], 0
-        for uid in uids[: min(limit, ENTITY_PAGE_MAX)]:
+        for uid in uids[:wanted]:
             item = entities[uid]
             page.append({"uid": uid, "attrs": item.attrs, "parents": list(item.parents)})
             size += len(str(item.attrs))
@@ -259,7 +305,8 @@ class NodeService:
 
     def _marks(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         del params
-        return [
+        marked = self._core.machine.marked
+        found = (
             {
                 "kind": kind,
                 "id": target,
@@ -268,9 +315,10 @@ class NodeService:
                 "authors": list(mark.authors),
                 "seq": mark.seq,
             }
-            for (kind, target), marks in sorted(self._core.machine.marked.items())
-            for name, mark in sorted(marks.items())
-        ][: limits.BATCH_CHECKS * 10]
+            for kind, target in heapq.nsmallest(MARKS_MAX, marked)
+            for name, mark in sorted(marked[kind, target].items())
+        )
+        return list(itertools.islice(found, MARKS_MAX))
 
     async def _lineage(self, params: dict[str, Any]) -> dict[str, Any]:
         machine = self._core.machine

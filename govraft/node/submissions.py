@@ -17,11 +17,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from govraft.core.codec.canonical import pack, unpack
+from govraft.core.codec.envelope import decode_envelope
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.crypto.digests import digest
+from govraft.core.crypto.keys import key_id
 from govraft.core.machine.machine import AppliedEntry, Machine
 from govraft.core.model import limits
 from govraft.core.model.outcome import Applied, Rejected, Rejection
@@ -29,6 +31,7 @@ from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.errors import AvailabilityError, DecodeError, GovraftError, InputError, RejectedError
 from govraft.node.convergence import Convergence
 from govraft.node.effects import Effects, Send
+from govraft.node.shares import Shares
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import Sequencer
 
@@ -50,10 +53,18 @@ class _Ticket:
     wait: str
     deadline: BoottimeNs
     done: Done
+    authors: tuple[str, ...] = ()
     sent_to: tuple[str, int] | None = None
     sent_at: int = 0
     seq: int = 0
     code: str = ""
+
+
+class _Queued(NamedTuple):
+    """A command that waits to be proposed."""
+
+    envelope: bytes
+    authors: tuple[str, ...]
 
 
 class Submissions:
@@ -70,7 +81,10 @@ class Submissions:
         self._tickets: dict[bytes, list[_Ticket]] = {}
         self._applied: list[_Ticket] = []
         self._count = 0
-        self._queue: dict[bytes, bytes] = {}
+        self._shares = Shares()
+        self._queue: dict[bytes, _Queued] = {}
+        self._queue_shares = Shares()
+        self._key_holders: tuple[bytes, frozenset[str]] = (b"", frozenset())
         self._flight: dict[bytes, None] = {}
         self._flight_at = BoottimeNs(0)
         self._flight_seq = 0
@@ -97,11 +111,27 @@ class Submissions:
         if isinstance(examined, Rejected):
             self._refuse_or_recall(ticket, examined)
             return
-        ticket.command_id = examined.command_id
+        ticket.command_id, ticket.authors = examined.command_id, self._authors_of(envelope)
+        # SAFETY: an authority that floods must not keep out the one that revokes it;
+        # test_abuse_submissions.py::test_one_authority_leaves_places_for_the_others
+        if not self._shares.has_room(ticket.authors, limits.PENDING_SUBMITS_OF_ONE):
+            message = "too many commands of this authority are pending; try again when some are done"
+            done(AvailabilityError(message, code="queue_full"))
+            return
         if wait == "none":
             done(_pending(ticket))
         self._count += 1
+        self._shares.take(ticket.authors)
         self._tickets.setdefault(name, []).append(ticket)
+
+    def _authors_of(self, envelope: bytes) -> tuple[str, ...]:
+        """Key ids of the authorities that signed an envelope which was examined and found good."""
+        section = self._machine.sections["authorities"]
+        if self._key_holders[0] != section:
+            held = frozenset(key_id(item.public_key) for item in self._machine.authorities.values())
+            self._key_holders = (section, held)
+        signed = (part.key_id for part in decode_envelope(envelope).signatures)
+        return tuple(sorted(self._key_holders[1].intersection(signed)))
 
     def _refuse_or_recall(self, ticket: _Ticket, rejected: Rejected) -> None:
         """A command that is known already is answered with what became of it; any other refusal is final."""
@@ -140,7 +170,7 @@ class Submissions:
                 refusal = {"code": examined.reason.value, "detail": examined.detail[:512], "digest": name}
                 effects.sends.append(Send(peer, SUBMISSION_CHANNEL, pack(refusal)))
             return
-        self._enqueue(name, envelope)
+        self._enqueue(name, envelope, self._authors_of(envelope))
 
     def _take_refusal(self, peer: str, name: bytes, code: str, detail: str, sequencer: Sequencer) -> None:
         """The leader would not propose it.
@@ -152,15 +182,23 @@ class Submissions:
         for ticket in self._tickets.pop(name, []):
             self._finish(ticket, RejectedError(detail or code, code=code, definite=False))
 
-    def _enqueue(self, name: bytes, envelope: bytes) -> None:
-        if name not in self._flight and len(self._queue) < limits.PENDING_SUBMITS:
-            self._queue.setdefault(name, envelope)
+    def _enqueue(self, name: bytes, envelope: bytes, authors: tuple[str, ...]) -> None:
+        if name in self._flight or name in self._queue or len(self._queue) >= limits.PENDING_SUBMITS:
+            return
+        if self._queue_shares.has_room(authors, limits.PENDING_SUBMITS_OF_ONE):
+            self._queue[name] = _Queued(envelope, authors)
+            self._queue_shares.take(authors)
+
+    def _dequeue(self, name: bytes) -> None:
+        queued = self._queue.pop(name, None)
+        if queued is not None:
+            self._queue_shares.give_back(queued.authors)
 
     def on_applied(self, entry: AppliedEntry) -> None:
         """An entry was applied; its answers go out once it is durable, or certified."""
         if entry.envelope_digest is None:
             return
-        self._queue.pop(entry.envelope_digest, None)
+        self._dequeue(entry.envelope_digest)
         if entry.envelope_digest in self._flight:
             del self._flight[entry.envelope_digest]
             self._flight_seq = entry.seq
@@ -183,10 +221,11 @@ class Submissions:
         self._expire(now)
         if sequencer.is_leader:
             for name, tickets in self._tickets.items():
-                self._enqueue(name, tickets[0].envelope)
+                self._enqueue(name, tickets[0].envelope, tickets[0].authors)
             self._propose(sequencer, now)
             return
         self._queue.clear()
+        self._queue_shares.clear()
         self._flight.clear()
         self._flight_seq = 0
         self._forward(sequencer, now, effects)
@@ -204,7 +243,7 @@ class Submissions:
                 answer = RejectedError(f"rejected at seq {ticket.seq}: {ticket.code}", code=ticket.code, seq=ticket.seq)
             else:
                 answer = self._receipt(ticket)
-            self._count -= 1
+            self._give_up_place(ticket)
             if ticket.wait != "none":
                 effects.after.append(_Answer(ticket.done, answer))
         self._applied = waiting
@@ -243,9 +282,13 @@ class Submissions:
             self._finish(ticket, _unknown_outcome())
 
     def _finish(self, ticket: _Ticket, answer: dict[str, Any] | GovraftError) -> None:
-        self._count -= 1
+        self._give_up_place(ticket)
         if ticket.wait != "none":
             ticket.done(answer)
+
+    def _give_up_place(self, ticket: _Ticket) -> None:
+        self._count -= 1
+        self._shares.give_back(ticket.authors)
 
     def _forward(self, sequencer: Sequencer, now: BoottimeNs, effects: Effects) -> None:
         leader = sequencer.leader_hint
@@ -268,13 +311,13 @@ class Submissions:
         batch = deque(self._queue.items())
         size = 0
         while batch and len(self._flight) < limits.PROPOSAL_BATCH_ENTRIES and size < limits.PROPOSAL_BATCH_BYTES:
-            name, envelope = batch.popleft()
-            entry = pack({"envelope": envelope, "time": self._clock.wall(), "v": 1})
+            name, queued = batch.popleft()
+            entry = pack({"envelope": queued.envelope, "time": self._clock.wall(), "v": 1})
             try:
                 sequencer.propose(entry)
             except AvailabilityError:
                 return
-            del self._queue[name]
+            self._dequeue(name)
             self._flight[name] = None
             size += len(entry)
 

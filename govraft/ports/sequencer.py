@@ -8,8 +8,10 @@ The sequencer is trusted for progress only (protocol.md §1). Rules of the port:
    and before anything else that speaks of it does. `AdvanceCommit` alone may wait for the next write.
 3. Committed entries come to `on_commit` in the order of their index, each once in the life of the object, those of
    earlier lives again after a start.
-4. `InvariantViolation`, or whatever a callback raised, comes out of `turn`, `receive` or `propose`: the node halts.
-   Input of a peer never makes any of them raise.
+4. It keeps in memory what it was not told to be durable (`made_durable`) and what is not applied; anything older it may
+   drop, and read again from the store.
+5. `InvariantViolation`, or whatever a callback raised, comes out of `turn`, `receive` or `propose`: the node halts.
+   Input of a peer never makes any of them raise; a store that fails to give back an old entry does.
 """
 
 from __future__ import annotations
@@ -73,6 +75,14 @@ class Sequencer(Protocol):
 
     def entry(self, index: int) -> bytes | None:
         """The entry that `on_commit` was given with that Raft index, or None."""
+        ...
+
+    def mark(self) -> int:
+        """How many ops were recorded so far. For `made_durable`."""
+        ...
+
+    def made_durable(self, mark: int) -> None:
+        """Learn that the first `mark` recorded ops are durable."""
         ...
 
     def propose(self, entry: bytes) -> None:

@@ -10,10 +10,14 @@ Rules that every store keeps:
 6. The cosigner record only rises: a lower seq, or another root at the same seq, halts the node.
 7. Isolation, once recorded, stays; the first record wins.
 8. After a failed write the store refuses all further writes: what the disk holds is unknown until it is loaded again.
+9. The journal is never shortened from its front: memory may be compacted, the disk keeps every committed entry.
+10. A snapshot is a copy of what the journal leads to, kept for a quick start: it replaces its predecessor whole or not
+    at all, and is the only thing here that may be removed without loss.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -29,6 +33,8 @@ __all__ = [
     "SetHardState",
     "SetIsolation",
     "Store",
+    "StoredLeaf",
+    "StoredSnapshot",
     "StoredState",
     "TruncateFrom",
     "WriteBatch",
@@ -56,6 +62,20 @@ class HardState(msgspec.Struct, frozen=True):
     term: int = 0
     voted_for: str | None = None
     commit_index: int = 0
+
+
+class StoredLeaf(msgspec.Struct, frozen=True):
+    """The leaf of one seq, and the journal index of its entry: 0 for the genesis, which has none."""
+
+    index: int
+    leaf: bytes
+
+
+class StoredSnapshot(msgspec.Struct, frozen=True):
+    """A snapshot as it was found, unverified. `path` names it in messages."""
+
+    data: bytes
+    path: str
 
 
 class CosignerRecord(msgspec.Struct, frozen=True):
@@ -92,10 +112,11 @@ class SetHardState(msgspec.Struct, frozen=True):
 
 
 class AddLeaf(msgspec.Struct, frozen=True):
-    """Add the leaf of `seq`, one above the last."""
+    """Add the leaf of `seq`, one above the last; `index` is that of its journal entry, 0 for the genesis."""
 
     seq: int
     leaf: bytes
+    index: int = 0
 
 
 class SetCosigner(msgspec.Struct, frozen=True):
@@ -143,9 +164,9 @@ class WriteBatch:
         """Replace term, vote and commit index."""
         self._ops.append(SetHardState(hard_state))
 
-    def add_leaf(self, seq: int, leaf: bytes) -> None:
-        """Add the leaf of `seq` to the lineage."""
-        self._ops.append(AddLeaf(seq, leaf))
+    def add_leaf(self, seq: int, leaf: bytes, index: int = 0) -> None:
+        """Add the leaf of `seq` to the lineage; `index` is that of its journal entry."""
+        self._ops.append(AddLeaf(seq, leaf, index))
 
     def set_cosigner(self, record: CosignerRecord) -> None:
         """Raise the highest acked seq and its root."""
@@ -159,25 +180,30 @@ class WriteBatch:
 class StoredState(msgspec.Struct, frozen=True):
     """All that a store held when it was opened.
 
+    The two sequences may read what they are asked for from the disk, in pieces: whoever walks through them keeps little
+    in memory. They show what was stored at the time of `load`, as long as nothing is written.
+
     Attributes:
         journal: Contiguous, ascending by index.
         hard_state: All zero in a new store.
-        leaves: Leaf bytes of seq 1 to n.
+        leaves: Those of seq 1 to n.
         cosigner: None if the node never acked.
         isolation: None if the node is not isolated.
         has_run_before: False only for a store that this open created.
+        snapshot: None if there is none.
     """
 
-    journal: list[JournalEntry]
+    journal: Sequence[JournalEntry]
     hard_state: HardState
-    leaves: list[bytes]
+    leaves: Sequence[StoredLeaf]
     cosigner: CosignerRecord | None
     isolation: IsolationRecord | None
     has_run_before: bool
+    snapshot: StoredSnapshot | None = None
 
 
 class Store(Protocol):
-    """The durable memory of one node. One caller at a time; calls block."""
+    """The durable memory of one node. One caller at a time, but for `read_journal`; calls block."""
 
     def load(self) -> StoredState:
         """Read and check everything.
@@ -193,6 +219,27 @@ class Store(Protocol):
 
         Raises:
             InvariantViolation: A write breaks a rule of this module. Nothing of the batch was written.
+            StorageError: The disk failed; the store accepts no further write.
+        """
+        ...
+
+    def read_journal(self, first: int, last: int) -> list[JournalEntry]:
+        """The durable journal entries with the indexes `first` to `last`. Any thread, also while a write is under way.
+
+        The caller bounds the range, and asks for nothing that is not durable.
+
+        Raises:
+            CorruptionError: An entry is damaged or missing.
+            StorageError: The disk failed.
+        """
+        ...
+
+    def save_snapshot(self, data: bytes) -> None:
+        """Replace the snapshot and return when it is durable.
+
+        Called only when all that `data` speaks of is durable, and, unlike `write`, on any thread: one call at a time.
+
+        Raises:
             StorageError: The disk failed; the store accepts no further write.
         """
         ...

@@ -24,6 +24,7 @@ class LinkState(msgspec.Struct, frozen=True):
     port: int
     mode: Mode
     delay_ms: int
+    loss: float
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -79,6 +80,17 @@ class LinkControl:
         """
         return self._change(self._of(node), Mode.OPEN, delay_ms)
 
+    def change(
+        self, links: Iterable[tuple[str, str]], mode: Mode, *, delay_ms: int = 0, loss: float = 0.0
+    ) -> dict[str, LinkState]:
+        """Set these links, each from who dials to who is dialled, all at once.
+
+        Raises:
+            InputError: There is no such link, the delay is too long or the loss too high.
+            AvailabilityError: The process does not answer.
+        """
+        return self._change([link_name(*pair) for pair in links], mode, delay_ms, loss)
+
     def heal(self, node: str | None = None) -> dict[str, LinkState]:
         """Open the links from and to `node`, or all of them, without delay.
 
@@ -94,8 +106,8 @@ class LinkControl:
             raise InputError(f"`{node}` has no links", code="link_unknown")
         return found
 
-    def _change(self, names: Iterable[str], mode: Mode, delay_ms: int) -> dict[str, LinkState]:
-        return self._ask({name: {"mode": mode.value, "delay_ms": delay_ms} for name in names})
+    def _change(self, names: Iterable[str], mode: Mode, delay_ms: int, loss: float = 0.0) -> dict[str, LinkState]:
+        return self._ask({name: {"mode": mode.value, "delay_ms": delay_ms, "loss": loss} for name in names})
 
     def _ask(self, changes: Mapping[str, Any]) -> dict[str, LinkState]:
         try:

@@ -6,12 +6,15 @@ over a Unix socket, see `link_control`. What a link does to connections, by mode
 ========= ============================================ =========================================
 mode      while it lasts                               when it ends
 ========= ============================================ =========================================
-open      bytes pass, after `delay_ms`                 –
+open      bytes pass, after `delay_ms`; see `loss`      –
 cut       bytes vanish, nobody is told                 connections that lost bytes are reset
 hold      bytes are kept                               they arrive, late
 half_open acceptors are reset, diallers do not notice  connections are reset
 refuse    connections are reset, new ones too          –
 ========= ============================================ =========================================
+
+`loss` is the share of the pieces of an open link that are lost. As TCP would, the proxy delivers them all the same: a
+lost piece, and with it all that follows, comes `RETRANSMISSION_S` later, and twice as late each time it is lost again.
 """
 
 from __future__ import annotations
@@ -20,15 +23,18 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DELAY_MS_MAX", "Link", "Mode", "serve"]
+__all__ = ["DELAY_MS_MAX", "LOSS_MAX", "RETRANSMISSION_S", "Link", "Mode", "serve"]
 
 DELAY_MS_MAX = 60_000
+LOSS_MAX = 0.9
+RETRANSMISSION_S = 0.2
 _CHUNK_BYTES = 64 * 1024
 _CHUNKS_IN_FLIGHT = 64
 _LINE_BYTES = 64 * 1024
@@ -56,6 +62,7 @@ class Link:
         """Prepare; nothing listens yet."""
         self.mode = Mode.OPEN
         self.delay_s = 0.0
+        self.loss = 0.0
         self.port = 0
         self._target = target
         self._relays: set[_Relay] = set()
@@ -73,9 +80,9 @@ class Link:
             self._server.close()
         self.change(Mode.REFUSE, 0)
 
-    def change(self, mode: Mode, delay_ms: int) -> None:
+    def change(self, mode: Mode, delay_ms: int, loss: float = 0.0) -> None:
         """Change what the link does, from now on, to connections that exist too."""
-        before, self.mode, self.delay_s = self.mode, mode, delay_ms / 1000
+        before, self.mode, self.delay_s, self.loss = self.mode, mode, delay_ms / 1000, loss
         for relay in list(self._relays):
             # A stream with a hole cannot go on: its two ends would disagree about every later byte.
             if mode is Mode.REFUSE or (relay.is_torn and mode not in _SWALLOWING):
@@ -84,6 +91,13 @@ class Link:
                 relay.reset_acceptor()
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def lateness_s(self) -> float:
+        """How late the next piece is: its delay, and the time until it is no longer lost."""
+        late, wait = self.delay_s, RETRANSMISSION_S
+        while random.random() < self.loss:  # noqa: S311 - a fault of the network, no secret
+            late, wait = late + wait, wait * 2
+        return late
 
     async def passes(self) -> bool:
         """Whether bytes pass now; waits while they are held."""
@@ -174,7 +188,7 @@ class _Relay:
                 data = await source.read(_CHUNK_BYTES)
             except OSError:
                 data = b""
-            await chunks.put((loop.time() + self._link.delay_s, data))
+            await chunks.put((loop.time() + self._link.lateness_s(), data))
 
     async def _write(self, sink: asyncio.StreamWriter, due: float, data: bytes) -> bool:
         """Write one chunk when it is due. False at the end of the stream."""
@@ -231,22 +245,30 @@ def _controller(links: dict[str, Link]) -> Any:
 
 
 def _obey(links: dict[str, Link], line: bytes) -> dict[str, Any]:
-    """Carry out `{"links": {name: {"mode", "delay_ms"}}}`, all or nothing; answer how every link is then."""
+    """Carry out `{"links": {name: {"mode", "delay_ms", "loss"}}}`, all or nothing; answer how every link is then."""
     try:
         wanted = {
-            name: (links[name], Mode(change["mode"]), int(change.get("delay_ms", 0)))
+            name: (links[name], Mode(change["mode"]), int(change.get("delay_ms", 0)), float(change.get("loss", 0)))
             for name, change in json.loads(line)["links"].items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         return {"ok": False, "message": f"not understood: {error!r}"}
-    if any(not 0 <= delay_ms <= DELAY_MS_MAX for _, _, delay_ms in wanted.values()):
+    if any(not 0 <= delay_ms <= DELAY_MS_MAX for _, _, delay_ms, _ in wanted.values()):
         return {"ok": False, "message": f"`delay_ms` must be from 0 to {DELAY_MS_MAX}"}
-    for link, mode, delay_ms in wanted.values():
-        link.change(mode, delay_ms)
+    # Written so that NaN is refused as well.
+    if not all(0 <= loss <= LOSS_MAX for _, _, _, loss in wanted.values()):
+        return {"ok": False, "message": f"`loss` must be from 0 to {LOSS_MAX}"}
+    for link, mode, delay_ms, loss in wanted.values():
+        link.change(mode, delay_ms, loss)
     return {
         "ok": True,
         "links": {
-            name: {"port": link.port, "mode": link.mode.value, "delay_ms": round(link.delay_s * 1000)}
+            name: {
+                "port": link.port,
+                "mode": link.mode.value,
+                "delay_ms": round(link.delay_s * 1000),
+                "loss": link.loss,
+            }
             for name, link in links.items()
         },
     }

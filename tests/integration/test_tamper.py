@@ -68,6 +68,13 @@ def leaves(node: Node) -> list[bytes]:
         return [row[0] for row in connection.execute("SELECT leaf FROM leaves ORDER BY seq")]
 
 
+def checksum(node: Node, seq: int, leaf: bytes) -> bytes:
+    """What the row of `seq` must say for `leaf` to be taken for its own."""
+    with closing(sqlite3.connect(node.database)) as connection:
+        (index,) = connection.execute("SELECT idx FROM leaves WHERE seq = ?", (seq,)).fetchone()
+    return leaf_checksum(seq, index, leaf)
+
+
 def last_command(node: Node) -> tuple[int, int, bytes]:
     """The newest journal row that holds a command, not one of the engine's own entries."""
     return next(row for row in reversed(journal(node)) if b"envelope" in row[2])
@@ -116,7 +123,7 @@ def drop_newest_journal_row(node: Node) -> None:
 
 def swap_leaves(node: Node) -> None:
     found = leaves(node)
-    swapped = [(found[4], leaf_checksum(4, found[4]), 4), (found[3], leaf_checksum(5, found[3]), 5)]
+    swapped = [(found[4], checksum(node, 4, found[4]), 4), (found[3], checksum(node, 5, found[3]), 5)]
     execute(node, *(("UPDATE leaves SET leaf = ?, checksum = ? WHERE seq = ?", item) for item in swapped))
 
 
@@ -131,12 +138,12 @@ def swap_leaves_with_their_checksums(node: Node) -> None:
 
 def change_leaf(node: Node) -> None:
     leaf = msgspec.structs.replace(Leaf.decode(leaves(node)[4]), outcome="expired").encode()
-    execute(node, ("UPDATE leaves SET leaf = ?, checksum = ? WHERE seq = 5", (leaf, leaf_checksum(5, leaf))))
+    execute(node, ("UPDATE leaves SET leaf = ?, checksum = ? WHERE seq = 5", (leaf, checksum(node, 5, leaf))))
 
 
 def change_genesis_leaf(node: Node) -> None:
     leaf = msgspec.structs.replace(Leaf.decode(leaves(node)[0]), epoch=2).encode()
-    execute(node, ("UPDATE leaves SET leaf = ?, checksum = ? WHERE seq = 1", (leaf, leaf_checksum(1, leaf))))
+    execute(node, ("UPDATE leaves SET leaf = ?, checksum = ? WHERE seq = 1", (leaf, checksum(node, 1, leaf))))
 
 
 def change_cosigner(node: Node) -> None:
@@ -254,7 +261,7 @@ def rewrite_history(stopped: Cluster, node: Node) -> None:
             continue
         applied = machine.apply((changed if number == index else entry)[1:])
         lineage.append(applied.leaf)
-        values = (applied.leaf, leaf_checksum(applied.seq, applied.leaf), applied.seq)
+        values = (applied.leaf, checksum(node, applied.seq, applied.leaf), applied.seq)
         rows.append(("UPDATE leaves SET leaf = ?, checksum = ? WHERE seq = ?", values))
     record = CosignerRecord(machine.seq, lineage.root())
     rows.append(("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", record_row("cosigner", record)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from govraft.adapters.sqlite_store import SqliteStore
 from govraft.errors import InvariantViolation
-from govraft.ports.store import CosignerRecord, HardState, IsolationRecord, JournalEntry, WriteBatch
+from govraft.ports.store import CosignerRecord, HardState, IsolationRecord, JournalEntry, StoredLeaf, WriteBatch
 
 STEPS = st.lists(
     st.tuples(
@@ -29,7 +29,7 @@ class Model:
     def __init__(self) -> None:
         self.journal: list[JournalEntry] = []
         self.hard_state = HardState()
-        self.leaves: list[bytes] = []
+        self.leaves: list[StoredLeaf] = []
         self.cosigner: CosignerRecord | None = None
         self.isolation: IsolationRecord | None = None
 
@@ -47,8 +47,8 @@ class Model:
             self.hard_state = HardState(self.hard_state.term + 1, voted_for, commit_index)
             batch.set_hard_state(self.hard_state)
         elif kind == "leaf":
-            self.leaves.append(content)
-            batch.add_leaf(len(self.leaves), content)
+            self.leaves.append(StoredLeaf(number, content))
+            batch.add_leaf(len(self.leaves), content, number)
         elif kind == "cosigner":
             seq = (self.cosigner.seq if self.cosigner else 0) + number + 1
             self.cosigner = CosignerRecord(seq, content[:1].ljust(32, b"\0"))
@@ -60,7 +60,7 @@ class Model:
 
 def check(store: SqliteStore, model: Model) -> None:
     state = store.load()
-    found = (state.journal, state.hard_state, state.leaves, state.cosigner, state.isolation)
+    found = (list(state.journal), state.hard_state, list(state.leaves), state.cosigner, state.isolation)
     assert found == (model.journal, model.hard_state, model.leaves, model.cosigner, model.isolation)
 
 

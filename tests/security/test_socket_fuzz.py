@@ -144,8 +144,8 @@ async def _feed(office: Office, data: bytes, *, bytewise: bool) -> bytes:
     connection.connection_made(wire)
     for part in (data[i : i + 1] for i in range(len(data))) if bytewise else (data,):
         connection.data_received(part)
-    if connection._tasks:
-        await asyncio.wait(connection._tasks)
+    while connection.is_busy:
+        await asyncio.sleep(0)
     connection.connection_lost(None)
     return bytes(wire.written)
 

@@ -20,6 +20,7 @@ from govraft.core.convergence.messages import decode_kind
 from govraft.core.machine.entry import encode_entry
 from govraft.core.model.electorate import QuorumRule
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.limits import SNAPSHOT_ENTRIES
 from govraft.core.model.units import NS_PER_MS, WallMs
 from govraft.errors import AvailabilityError, DecodeError
 from govraft.node.core import NodeCore, NodeSettings
@@ -46,7 +47,7 @@ class ScriptedSequencer:
     def __init__(self, arena: Arena, name: str, given: dict[str, Any]) -> None:
         self._arena, self._name, self._given = arena, name, given
         self._entries = [entry.payload for entry in given["journal"]]
-        self._applied = 0
+        self._applied = given["applied"]
         self._committed = given["hard_state"].commit_index
 
     @property
@@ -79,6 +80,12 @@ class ScriptedSequencer:
 
     def entry(self, index: int) -> bytes | None:
         return self._entries[index - 1] if 0 < index <= self._applied else None
+
+    def mark(self) -> int:
+        return 0
+
+    def made_durable(self, mark: int) -> None:
+        """Everything stays in memory."""
 
     def propose(self, entry: bytes) -> None:
         raise AvailabilityError("the adversary proposes", code="not_leader")
@@ -131,8 +138,10 @@ class Arena(Network, Signing):
         rates: dict[str, float] | None = None,
         heartbeat_ms: int = 100,
         quorum: QuorumRule = QuorumRule.MAJORITY,
+        snapshot_entries: int = SNAPSHOT_ENTRIES,
     ) -> None:
         super().__init__(seed=seed, watcher=watcher)
+        self.snapshot_entries = snapshot_entries
         self.genesis, identities, self.authority_keys = cast(nodes, quorum)
         self.heartbeat_ms = heartbeat_ms
         self.logs: list[list[bytes]] = [[], []]
@@ -150,7 +159,12 @@ class Arena(Network, Signing):
         rng = random.Random(self.rng.getrandbits(64))
         stored = node.disk.load()
         node.core = NodeCore(
-            settings=NodeSettings(node_id=name, heartbeat_ms=self.heartbeat_ms, life=str(node.life)),
+            settings=NodeSettings(
+                node_id=name,
+                heartbeat_ms=self.heartbeat_ms,
+                life=str(node.life),
+                snapshot_entries=self.snapshot_entries,
+            ),
             genesis=self.genesis,
             stored=stored,
             signing=lambda message: fake_sign(node.identity.public_key, message),

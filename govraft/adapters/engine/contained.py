@@ -88,6 +88,7 @@ class ContainedEngine(Replication, Following, SyncObj):  # type: ignore[misc] # 
         now: Callable[[], float],
         post: Callable[[EngineNode, Message], None],
         apply: Callable[[LogEntry], None],
+        applied: int,
         welcome: Callable[[bytes], bool],
     ) -> None:
         self._node_id = node_id
@@ -113,7 +114,7 @@ class ContainedEngine(Replication, Following, SyncObj):  # type: ignore[misc] # 
         watching = [EngineNode(observer) for observer in observers] if own is not None else []
         self._peers = {node.id: node for node in (*others, *watching)}
         super().__init__(own, others, _configuration(journal, timing), transport=_Outbox(post))
-        self._SyncObj__raftLastApplied = 0
+        self._SyncObj__raftLastApplied = applied
         self._SyncObj__readonlyNodes.update(watching)
         if self._is_alone:
             self._SyncObj__raftElectionDeadline = float("-inf")

@@ -68,13 +68,7 @@ class Replication(Elections):
 
     def _batch(self, first: int) -> list[LogEntry]:
         """As many entries from `first` on as fit into one frame, at least one if there is one."""
-        candidates = self._journal[first : first + PROPOSAL_BATCH_ENTRIES]
-        size = 0
-        for count, (payload, _, _) in enumerate(candidates):
-            size += len(payload)
-            if size > PROPOSAL_BATCH_BYTES:
-                return candidates[:count]
-        return candidates
+        return self._journal.batch(first, PROPOSAL_BATCH_ENTRIES, PROPOSAL_BATCH_BYTES)
 
     def on_next_node_index(self, node: EngineNode, message: NextNodeIndex) -> None:
         """Handle a follower's answer."""

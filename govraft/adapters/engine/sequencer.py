@@ -11,18 +11,19 @@ from types import MappingProxyType
 
 from govraft.adapters.engine.contained import ContainedEngine
 from govraft.adapters.engine.frames import LogEntry, Message, decode_frame, encode_frame
-from govraft.adapters.engine.journal import EngineJournal
+from govraft.adapters.engine.journal import EngineJournal, ReadJournal
 from govraft.adapters.engine.pinned import engine_time
 from govraft.adapters.engine.state import EngineNode
 from govraft.adapters.engine.timing import EngineTiming
 from govraft.core.model.limits import (
     ENGINE_BACKLOG_BYTES,
     ENGINE_BACKLOG_ENTRIES,
+    ENGINE_WINDOW_ENTRIES,
     ENTRY_BYTES,
     OBSERVERS,
     VOTERS,
 )
-from govraft.errors import AvailabilityError, DecodeError, InputError, LimitExceededError, require
+from govraft.errors import AvailabilityError, CorruptionError, DecodeError, InputError, LimitExceededError, require
 from govraft.ports.sequencer import JournalOp
 from govraft.ports.store import HardState, JournalEntry
 
@@ -57,6 +58,9 @@ class PysyncobjSequencer:
         record: Callable[[JournalOp], None],
         on_commit: Callable[[int, int, bytes], None],
         welcome: Callable[[bytes], bool] = _all_welcome,
+        applied: int = 0,
+        read_journal: ReadJournal | None = None,
+        window_entries: int = ENGINE_WINDOW_ENTRIES,
     ) -> None:
         """Resume from what the store holds; committed entries are handed on by the first `turn`.
 
@@ -73,10 +77,13 @@ class PysyncobjSequencer:
             record: Takes the ops to make durable, in order.
             on_commit: `(index, term, entry)`. Must be total: if it raises, the node halts.
             welcome: Whether this member takes a leader's entry into its log; what a majority refuses never commits.
+            applied: Highest index that `on_commit` shall not be given again; it must be committed.
+            read_journal: Reads durable entries back; without it all entries stay in memory.
+            window_entries: How many of the newest entries stay in memory. At least 1.
 
         Raises:
             InputError: The members do not make a cluster.
-            CorruptionError: `journal` and `hard_state` contradict each other.
+            CorruptionError: `journal` and `hard_state` contradict each other, or `applied`.
         """
         _verify_members(node_id, voters, observers)
         self._monotonic = monotonic
@@ -85,7 +92,9 @@ class PysyncobjSequencer:
         self._is_halted = False
         self._now = monotonic()
         self._last_frame: tuple[Message, bytes] | None = None
-        self._journal = EngineJournal(journal, hard_state, record)
+        if not 0 <= applied <= hard_state.commit_index:
+            raise CorruptionError(f"applied up to `{applied}`, committed up to `{hard_state.commit_index}` only")
+        self._journal = EngineJournal(journal, hard_state, record, read=read_journal, window_entries=window_entries)
         with engine_time(self._now):
             self._engine = ContainedEngine(
                 node_id=node_id,
@@ -97,6 +106,7 @@ class PysyncobjSequencer:
                 now=lambda: self._now,
                 post=self._post,
                 apply=self._apply,
+                applied=applied,
                 welcome=welcome,
             )
 
@@ -135,6 +145,19 @@ class PysyncobjSequencer:
     def entry(self, index: int) -> bytes | None:
         """The entry with that index, or None if the journal holds none."""
         return self._journal.payload_at(index)[1:] if 1 <= index <= self._journal.last_index else None
+
+    @property
+    def journal_floor(self) -> int:
+        """Lowest index that is held in memory. For metrics and tests."""
+        return self._journal.floor
+
+    def mark(self) -> int:
+        """How many ops were recorded so far."""
+        return self._journal.mark()
+
+    def made_durable(self, mark: int) -> None:
+        """Learn that the first `mark` recorded ops are durable."""
+        self._journal.made_durable(mark, self._engine._SyncObj__raftLastApplied)
 
     @property
     def faults(self) -> Mapping[str, int]:

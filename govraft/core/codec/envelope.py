@@ -115,8 +115,9 @@ def decode_envelope(data: bytes) -> Envelope:
 
 def _signature(item: object) -> EnvelopeSignature:
     name, signature = _fields(item, "signature", ("keyid", "sig"))
-    if not isinstance(name, str):
-        raise DecodeError("envelope: `keyid` must be text")
+    # Readers of JSON differ on lone surrogates: what one takes for another character, the next refuses.
+    if not isinstance(name, str) or not _is_unicode(name):
+        raise DecodeError("envelope: `keyid` must be text without lone surrogates")
     return EnvelopeSignature(name, _base64(signature, "sig"))
 
 

@@ -16,6 +16,7 @@ SIGNATURE_BYTES = 64
 
 _FIELD = 2**255 - 19
 _SIGN_BIT = 2**255
+_CURVE_D = 0x52036CEE2B6FFE738CC740797779E89800700A4D4141D8AB75EB4DCA135978A3
 
 # The y coordinates of the eight points whose order divides 8. With such a key one signature verifies for many
 # messages, so it proves nothing about who signed. test_keys.py derives them from the curve's equation.
@@ -41,7 +42,15 @@ def is_sound_key(public_key: bytes) -> bool:
         return False
     y = int.from_bytes(public_key, "little") & (_SIGN_BIT - 1)
     # SAFETY: one key, one encoding: else a key could count twice. test_keys.test_unsound_keys_verify_nothing
-    return y < _FIELD and y not in _SMALL_ORDER_Y
+    return y < _FIELD and y not in _SMALL_ORDER_Y and _is_on_curve(y)
+
+
+def _is_on_curve(y: int) -> bool:
+    """Whether some point of the curve -x² + y² = 1 + d·x²·y² has this y: whether x² = (y²-1) / (d·y²+1) is a square."""
+    square = y * y % _FIELD
+    # SAFETY: the library takes any 32 bytes for a key; one that is no point could never sign, and a genesis that names
+    # it would have an authority that cannot act. test_vectors_ed25519.test_a_key_off_the_curve_is_no_key
+    return pow((square - 1) * (_CURVE_D * square + 1), (_FIELD - 1) // 2, _FIELD) == 1
 
 
 def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
@@ -65,7 +74,7 @@ def certificate_key(certificate: bytes) -> bytes | None:
     """The raw Ed25519 key of a DER X.509 certificate, or None when it is not one or holds another kind of key."""
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return None
     return key.public_bytes_raw() if isinstance(key, Ed25519PublicKey) else None
 

@@ -65,7 +65,7 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
         raise LineageError(f"a lineage of {new_size} leaves cannot extend one of {old_size}")
     _check_nodes(proof)
     if old_size in (0, new_size):
-        _verify_trivial(old_size, old_root, new_root, proof)
+        _verify_trivial(old_size, old_root, new_size, new_root, proof)
         return
     # The root of a complete old tree is a node of the new tree, so the prover leaves it out.
     nodes = [old_root, *proof] if old_size.bit_count() == 1 else list(proof)
@@ -91,9 +91,10 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
         raise LineageError("the two roots are not roots of one lineage")
 
 
-def _verify_trivial(old_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+def _verify_trivial(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> None:
     expected = EMPTY_ROOT if old_size == 0 else new_root
-    if proof or old_root != expected:
+    # SAFETY: two lineages of no leaves have the one root, too. test_vectors_merkle.test_sizes_of_zero
+    if proof or old_root != expected or (new_size == 0 and new_root != EMPTY_ROOT):
         raise LineageError("the two roots are not roots of one lineage")
 
 

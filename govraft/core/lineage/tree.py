@@ -44,6 +44,13 @@ class MerkleTree:
         """Number of leaves."""
         return self._size
 
+    def copy(self) -> MerkleTree:
+        """A tree with the same leaves, that grows apart from this one."""
+        other = MerkleTree()
+        other._levels = [bytearray(level) for level in self._levels]
+        other._size = self._size
+        return other
+
     def append(self, leaf: bytes) -> None:
         """Add the next leaf, given as its bytes."""
         node, index, level = hash_leaf(leaf), self._size, 0

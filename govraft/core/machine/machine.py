@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from govraft.core.codec.envelope import decode_envelope, envelope_digest
@@ -24,7 +24,7 @@ from govraft.core.crypto.digests import digest
 from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.lineage.leaf import Leaf
-from govraft.core.lineage.tree import MerkleTree
+from govraft.core.lineage.tree import MerkleTree, hash_leaf
 from govraft.core.machine.admission import Admitted, admit
 from govraft.core.machine.dispatch import handle
 from govraft.core.machine.entry import Entry, decode_entry, entry_digest
@@ -46,7 +46,7 @@ from govraft.core.model.genesis import Genesis
 from govraft.core.model.ids import canonical_uid
 from govraft.core.model.outcome import Applied, Outcome, Rejected, Rejection
 from govraft.core.model.units import WallMs
-from govraft.errors import InputError, InvariantViolation, require
+from govraft.errors import InputError, InvariantViolation, LineageError, require
 
 __all__ = ["AppliedEntry", "Machine"]
 
@@ -101,6 +101,46 @@ class Machine:
         self._root = b""
         self._consistent = True
         self.genesis_leaf = self._append_leaf(digest("genesis", genesis.encode()), Applied())
+
+    @classmethod
+    def restored(
+        cls,
+        genesis: Genesis,
+        *,
+        time: int,
+        records: Mapping[str, Mapping[str, bytes]],
+        lineage: MerkleTree,
+        recent: Sequence[bytes],
+    ) -> Machine:
+        """The machine after the entries of a lineage, without applying them.
+
+        Args:
+            genesis: Trusted.
+            time: WallMs of the machine; must be that of the newest leaf.
+            records: Of `copy_records`; their digests must be those of the newest leaf.
+            lineage: The tree over all leaves, up to the newest. Trusted: the caller has verified its root.
+            recent: The exact bytes of the newest leaves, at least one and at most all.
+
+        Raises:
+            LineageError: They do not belong together, or to this genesis.
+            DecodeError: One of `recent` is no leaf.
+        """
+        machine = cls(genesis)
+        leaves = [(Leaf.decode(encoded), encoded) for encoded in recent]
+        first = lineage.size - len(leaves) + 1
+        if not leaves or first < 1 or lineage.leaf_hash(0) != machine.lineage.leaf_hash(0):
+            raise LineageError("the lineage is not one of this genesis")
+        for seq, (leaf, encoded) in enumerate(leaves, first):
+            if leaf.seq != seq or hash_leaf(encoded) != lineage.leaf_hash(seq - 1):
+                raise LineageError(f"the leaf of seq {seq} is not that of the lineage")
+        newest = leaves[-1][0]
+        state = State.restored(genesis, records, newest.sections)
+        if (state.electorate.epoch, time, state.state_root) != (newest.epoch, newest.time, newest.state_root):
+            raise LineageError(f"epoch, time or state differ from those of the leaf of seq {newest.seq}")
+        machine.lineage, machine.seq, machine.time, machine._state = lineage, newest.seq, WallMs(time), state
+        machine._leaves = deque(leaves, maxlen=limits.LEAVES_KEPT)
+        machine._root = b""
+        return machine
 
     # -- deciding and applying
 
@@ -242,6 +282,11 @@ class Machine:
     def records(self, section: str) -> Mapping[str, bytes]:
         """The records of a section, as their exact bytes, by key. Raises `KeyError` for another name."""
         return self._state.records(section)
+
+    def copy_records(self) -> dict[str, dict[str, bytes]]:
+        """All records by section and key. Changes of the machine do not reach the copy."""
+        require(self._consistent, "a change of the state was interrupted, restart the node")
+        return self._state.copy_records()
 
     def leaf(self, seq: int) -> Leaf | None:
         """The leaf of one of the last `LEAVES_KEPT` seqs, else None."""

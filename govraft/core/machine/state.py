@@ -15,8 +15,12 @@ from govraft.core.machine.views import AuditView, EntitiesView, PoliciesView
 from govraft.core.model.authority import Authority, Role
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import Genesis
+from govraft.errors import LineageError
 
 __all__ = ["Changes", "Context", "State", "genesis_changes"]
+
+_OF_GENESIS = frozenset({"authorities", "electorate"})
+"""Sections that no command changes, and that readers take from the genesis."""
 
 
 class Context(NamedTuple):
@@ -69,6 +73,11 @@ class _Section:
         self.values: dict[str, bytes] = {}
         self.trie: trie.Node = None
 
+    def fill(self, values: Mapping[str, bytes]) -> None:
+        """Hold these records, and no others."""
+        self.values = dict(values)
+        self.trie = trie.build((key.encode(), value) for key, value in values.items())
+
     def change(self, key: str, value: bytes | None) -> bool:
         """Store or remove one record. Whether that changed anything."""
         if self.values.get(key) == value:
@@ -104,9 +113,39 @@ class State:
         }
         self.commit(genesis_changes(genesis))
 
+    @classmethod
+    def restored(cls, genesis: Genesis, records: Mapping[str, Mapping[str, bytes]], digests: dict[str, bytes]) -> State:
+        """The state of these records, by section and key, whose sections have these digests.
+
+        Raises:
+            LineageError: They have other digests, or hold what no state after this genesis can.
+        """
+        state = cls(genesis)
+        for name, section in state._sections.items():
+            # What is read from the genesis and has no view must be as the genesis says.
+            if name in _OF_GENESIS and records[name] != section.values:
+                raise LineageError(f"section `{name}` is not that of the genesis")
+            section.fill(records[name])
+        found = {name: trie.node_digest(section.trie) for name, section in state._sections.items()}
+        # SAFETY: not a byte is decoded or used that the digests do not vouch for
+        # (test_snapshot.py::test_a_changed_record_is_refused).
+        if found != digests:
+            wrong = sorted(name for name in found if found[name] != digests.get(name))
+            raise LineageError(f"section `{', '.join(wrong)}` has another digest than the lineage says")
+        for name, view in state._views.items():
+            for key, value in records[name].items():
+                view(key, value)
+        state.digests = found
+        state.state_root = digest("state", pack(found))
+        return state
+
     def records(self, section: str) -> Mapping[str, bytes]:
         """The records of a section by key, as their exact bytes."""
         return MappingProxyType(self._sections[section].values)
+
+    def copy_records(self) -> dict[str, dict[str, bytes]]:
+        """The records by section and key, in dicts of their own: the bytes are shared, so it costs little."""
+        return {name: dict(section.values) for name, section in self._sections.items()}
 
     def commit(self, changes: Changes) -> frozenset[str]:
         """Carry out changes. The names of the sections whose digest is another one now."""

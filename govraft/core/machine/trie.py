@@ -14,9 +14,11 @@ nothing to a digest but much to a stack.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
+from typing import NamedTuple
 
-__all__ = ["EMPTY_DIGEST", "Node", "TrieBranch", "TrieLeaf", "insert", "node_digest", "remove"]
+__all__ = ["EMPTY_DIGEST", "Node", "TrieBranch", "TrieLeaf", "build", "insert", "node_digest", "remove"]
 
 EMPTY_DIGEST = bytes(32)
 _KEY_BITS = 256
@@ -62,6 +64,48 @@ def insert(root: Node, key: bytes, value: bytes) -> Node:
     if met is None or met.key == number:
         return _ascend(path, number, leaf)
     return _ascend(path, number, _part(leaf, met, len(path)))
+
+
+def build(items: Iterable[tuple[bytes, bytes]]) -> Node:
+    """The trie of these keys and values; the same as inserting them one by one, at a fraction of the cost.
+
+    Args:
+        items: Each key once.
+    """
+    leaves = []
+    for key, value in items:
+        key_hash = sha256(key).digest()
+        leaves.append(TrieLeaf(int.from_bytes(key_hash, "big"), key_hash, sha256(value).digest()))
+    leaves.sort(key=lambda leaf: leaf.key)
+    # Neighbours part at some depth; what stands to the left of a deeper parting is joined first.
+    open_parts: list[tuple[int, _Part]] = []
+    whole: _Part | None = None
+    for place, leaf in enumerate(leaves):
+        is_last = place + 1 == len(leaves)
+        parting = -1 if is_last else _KEY_BITS - (leaf.key ^ leaves[place + 1].key).bit_length()
+        part = _Part(leaf, leaf.key, _KEY_BITS)
+        while open_parts and open_parts[-1][0] > parting:
+            depth, left = open_parts.pop()
+            part = _Part(TrieBranch(left.raised(depth + 1), part.raised(depth + 1)), leaf.key, depth)
+        open_parts.append((parting, part))
+        whole = part
+    return None if whole is None else whole.raised(0)
+
+
+class _Part(NamedTuple):
+    """A subtree under construction: some key in it, and the depth at which it stands."""
+
+    node: TrieLeaf | TrieBranch
+    key: int
+    depth: int
+
+    def raised(self, depth: int) -> TrieLeaf | TrieBranch:
+        """The subtree at a lesser depth: under a chain of branches with an empty side, unless it is a leaf."""
+        node = self.node
+        if isinstance(node, TrieBranch):
+            for level in range(self.depth - 1, depth - 1, -1):
+                node = TrieBranch(None, node) if _bit(self.key, level) else TrieBranch(node, None)
+        return node
 
 
 def remove(root: Node, key: bytes) -> Node:

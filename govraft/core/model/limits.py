@@ -46,6 +46,7 @@ POLICY_SETS_CACHED_POLICIES = 16_384
 
 REQUEST_BYTES = 64 * 1024
 CONTEXT_DEPTH = 32
+CONTEXT_VALUES = 8_192
 BATCH_CHECKS = 1_000
 
 # sockaddr_un.sun_path, less its end mark and the ending of the name under which the socket is first bound.
@@ -55,14 +56,26 @@ FRAME_BYTES = 1024 * 1024
 PROPOSAL_BATCH_ENTRIES = 1_000
 PROPOSAL_BATCH_BYTES = 512 * 1024
 PENDING_SUBMITS = 4_096
+PENDING_SUBMITS_OF_ONE = 1_024
+"""Of one authority. More may come, but only when these are done."""
 PEER_QUEUE_FRAMES = 4_096
 PEER_QUEUE_BYTES = 16 * 1024 * 1024
 ENGINE_BACKLOG_ENTRIES = 8_192
 ENGINE_BACKLOG_BYTES = 32 * 1024 * 1024
+ENGINE_WINDOW_ENTRIES = 4_096
+"""Newest journal entries that stay in memory, so that a follower that lags a little is fed without the disk."""
+ENGINE_WINDOW_BYTES = 16 * 1024 * 1024
+JOURNAL_READ_ENTRIES = 256
+"""Old entries read back from the store at once: at most 16 MiB."""
+SNAPSHOT_ENTRIES = 10_000
+"""Applied entries between two snapshots."""
+SNAPSHOT_BYTES = 1024 * 1024 * 1024
+"""A larger state is not saved: such a node replays its journal at each start."""
 CLIENTS = 1_024
 CLIENT_PIPELINE = 1_024
 
 require(ENTRY_BYTES < PROPOSAL_BATCH_BYTES, "one entry must fit into a batch")
+require(PROPOSAL_BATCH_BYTES < ENGINE_WINDOW_BYTES, "a batch must fit into the window, or each one is read back")
 require(PROPOSAL_BATCH_BYTES * 2 <= FRAME_BYTES, "a batch and its framing must fit into a frame")
 require(POLICY_BYTES < ENVELOPE_BYTES, "a policy must fit into an envelope")
 require(SCHEMA_BYTES < ENVELOPE_BYTES, "a schema must fit into an envelope")
@@ -77,6 +90,7 @@ require(REQUEST_BYTES < FRAME_BYTES, "a request and its framing must fit into a 
 require(ENVELOPE_BYTES < FRAME_BYTES, "an envelope and its framing must fit into a frame")
 require(FRAME_BYTES <= RESPONSE_BYTES <= CLIENT_BUFFERED_BYTES, "one client's answer must fit into the budget of all")
 require(SLICE_ENTITIES <= SLICES_CACHED_ENTITIES, "the largest slice must fit into the cache")
+require(PENDING_SUBMITS_OF_ONE * 2 <= PENDING_SUBMITS, "one authority must leave places for others")
 require(ENGINE_BACKLOG_ENTRIES >= PENDING_SUBMITS, "every pending submit must fit into the log's uncommitted tail")
 require(POLICIES < POLICY_SETS_CACHED_POLICIES, "the set of all policies must fit into the cache")
 

@@ -256,7 +256,7 @@ def _encode_context(context: dict[str, Any]) -> str:
     try:
         for value in context.values():
             if type(value) not in _SCALARS:
-                hazards.scan_value(context)
+                hazards.scan_value(context, values_max=limits.CONTEXT_VALUES)
                 break
         encoded = _encode(context)
     except (InputError, AttributeError, TypeError, ValueError, RecursionError) as error:

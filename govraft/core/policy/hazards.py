@@ -187,18 +187,21 @@ def scan_schema(text: str) -> None:
         )
 
 
-def scan_value(value: object, *, depth_max: int = limits.CONTEXT_DEPTH) -> None:
+def scan_value(value: object, *, depth_max: int = limits.CONTEXT_DEPTH, values_max: int | None = None) -> None:
     """Refuse a JSON value that Cedar's value decoder could not take safely.
 
     Args:
         value: Context or attribute value in Cedar's JSON format.
         depth_max: Greatest nesting of lists and maps; a plain map has depth 1.
+        values_max: Most members of lists and maps together; None for no bound beyond the bytes.
 
     Raises:
-        HazardError: `value_too_deep`, or `value_malformed`: floats, null, bytes, integers beyond 64 bits, text that is
-            not Unicode, and the `__expr` escape, which would have Cedar parse an expression that nobody signed.
+        HazardError: `value_too_deep`, `value_too_wide`, or `value_malformed`: floats, null, bytes, integers beyond 64
+            bits, text that is not Unicode, and the `__expr` escape, which would have Cedar parse an expression that
+            nobody signed.
     """
     stack: list[tuple[object, int]] = [(value, 0)]
+    values = 0
     while stack:
         item, depth = stack.pop()
         kind = type(item)
@@ -211,7 +214,13 @@ def scan_value(value: object, *, depth_max: int = limits.CONTEXT_DEPTH) -> None:
             # SAFETY: test_policy_hazards.py::test_value_depth_boundary fails without this bound.
             if depth >= depth_max:
                 raise HazardError(f"value nests deeper than {depth_max} levels: flatten it", code="value_too_deep")
-            stack.extend((child, depth + 1) for child in _children(item))
+            children = _children(item)
+            values += len(children)
+            # SAFETY: a value costs far more time than its byte on the wire, and everybody else waits meanwhile;
+            # test_abuse_requests.py::test_a_request_of_many_values_is_refused_in_no_time
+            if values_max is not None and values > values_max:
+                raise HazardError(f"more than {values_max} values: send less", code="value_too_wide")
+            stack.extend((child, depth + 1) for child in children)
         elif kind is not bool:
             raise HazardError(
                 f"`{kind.__name__}` is no Cedar value: use text, whole numbers, true, false, lists or maps",

@@ -35,6 +35,9 @@ class Disk:
     journal: list[JournalEntry] = field(default_factory=list)
     hard_state: HardState = field(default_factory=HardState)
 
+    def read(self, first: int, last: int) -> list[JournalEntry]:
+        return self.journal[first - 1 : last]
+
     def write(self, ops: list[JournalOp]) -> None:
         for op in ops:
             if isinstance(op, Append):
@@ -56,6 +59,7 @@ class Batch:
     ops: list[JournalOp]
     frames: list[tuple[str, bytes]]
     commits: list[tuple[int, int, int, bytes]]
+    mark: int = 0
 
 
 class Checkers:
@@ -130,6 +134,9 @@ class Member:
             send=lambda peer, frame: self._frames.append((peer, frame)),
             record=self._record,
             on_commit=self._on_commit,
+            read_journal=self.disk.read,
+            # Tiny, and another one in each life: nearly everything is read back.
+            window_entries=1 + self.life * 3 % 7,
         )
         for peer in simulation.members:
             if peer != self.id:
@@ -170,6 +177,8 @@ class Member:
         self.waiting.ops += batch.ops
         self.waiting.frames += batch.frames
         self.waiting.commits += batch.commits
+        if batch.ops and self.sequencer is not None:
+            self.waiting.mark = self.sequencer.mark()
         if self.syncing is None:
             self._sync()
 
@@ -183,6 +192,8 @@ class Member:
         if life != self.life or batch is None:
             return
         self.disk.write(batch.ops)
+        if batch.ops and self.sequencer is not None:
+            self.sequencer.made_durable(batch.mark)
         self._release(batch)
         self.syncing = None
         if self.waiting.ops:

@@ -32,6 +32,7 @@ from govraft.core.model.commands import (
 )
 from govraft.core.model.electorate import Member, QuorumRule
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.limits import ENGINE_WINDOW_ENTRIES, SNAPSHOT_ENTRIES
 from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
 from govraft.node.core import NodeCore, NodeSettings
 from govraft.node.effects import Effects
@@ -39,9 +40,12 @@ from govraft.ports.store import (
     AddLeaf,
     Append,
     HardState,
+    JournalEntry,
     SetCosigner,
     SetHardState,
     SetIsolation,
+    StoredLeaf,
+    StoredSnapshot,
     StoredState,
     TruncateFrom,
     WriteBatch,
@@ -78,15 +82,25 @@ class Disk:
     def __init__(self) -> None:
         self.journal: list = []
         self.hard_state = HardState()
-        self.leaves: list[bytes] = []
+        self.leaves: list[StoredLeaf] = []
         self.cosigner = None
         self.isolation = None
         self.ran = False
         self.progress = Progress()
+        self.snapshot: bytes | None = None
+        self.reads = 0
 
     def load(self) -> StoredState:
         ran, self.ran = self.ran, True
-        return StoredState(list(self.journal), self.hard_state, list(self.leaves), self.cosigner, self.isolation, ran)
+        snapshot = None if self.snapshot is None else StoredSnapshot(self.snapshot, "disk.snapshot")
+        leaves = list(self.leaves)
+        return StoredState(
+            list(self.journal), self.hard_state, leaves, self.cosigner, self.isolation, ran, snapshot=snapshot
+        )
+
+    def read_journal(self, first: int, last: int) -> list[JournalEntry]:
+        self.reads += 1
+        return self.journal[first - 1 : last]
 
     def write(self, batch: WriteBatch) -> None:
         self.progress = advance(self.progress, batch)
@@ -98,7 +112,7 @@ class Disk:
             elif isinstance(op, SetHardState):
                 self.hard_state = op.hard_state
             elif isinstance(op, AddLeaf):
-                self.leaves.append(op.leaf)
+                self.leaves.append(StoredLeaf(op.index, op.leaf))
             elif isinstance(op, SetCosigner):
                 self.cosigner = op.record
             elif isinstance(op, SetIsolation):
@@ -246,6 +260,8 @@ class Network:
             self.send(node.id, send.peer, send.channel, send.payload)
         for call in effects.after:
             call()
+        if effects.snapshot is not None:
+            node.disk.snapshot = effects.snapshot.encode()
 
     def send(self, source: str, target: str, channel: int, payload: bytes) -> None:
         changed = self.tap(source, target, channel, payload)
@@ -356,8 +372,11 @@ class SimCluster(Network, Signing):
         seed: int = 0,
         quorum: QuorumRule = QuorumRule.MAJORITY,
         watcher: Watcher | None = None,
+        snapshot_entries: int = SNAPSHOT_ENTRIES,
+        window_entries: int = ENGINE_WINDOW_ENTRIES,
     ) -> None:
         super().__init__(seed=seed, watcher=watcher)
+        self.snapshot_entries, self.window_entries = snapshot_entries, window_entries
         self.authority_keys = {name: Ed25519PrivateKey.generate() for name in ("operator-1", "policy-1", "root-1")}
         names = [f"node-{place}" for place in range(1, nodes + 1)]
         self.nodes = {name: SimNode(name, NodeIdentity.create(name), Clock(self)) for name in names}
@@ -377,11 +396,18 @@ class SimCluster(Network, Signing):
                 timing=EngineTiming(0.1, 0.5, 1.0),
                 monotonic=lambda: node.clock.boottime() / 1e9,
                 rng=rng,
+                read_journal=node.disk.read_journal,
                 **given,
             )
 
         node.core = NodeCore(
-            settings=NodeSettings(node_id=name, heartbeat_ms=HEARTBEAT_MS, life=str(node.life)),
+            settings=NodeSettings(
+                node_id=name,
+                heartbeat_ms=HEARTBEAT_MS,
+                life=str(node.life),
+                snapshot_entries=self.snapshot_entries,
+                window_entries=self.window_entries,
+            ),
             genesis=self.genesis,
             stored=node.disk.load(),
             signing=node.identity.sign,

@@ -59,6 +59,9 @@ c = "host.example:0"
 [timing]
 profile = "wan"
 heartbeat_ms = 50
+[storage]
+snapshot_entries = 100
+window_entries = 1000000
 [access]
 users = ["{user}"]
 groups = ["{group}"]
@@ -68,6 +71,7 @@ groups = ["{group}"]
     assert config.key_passphrase_path == tmp_path / "secret"
     assert config.peer_addresses == {"b": ("::1", 7102), "c": ("host.example", 0)}
     assert (config.profile.heartbeat_ms, config.profile.election_min_ms, config.profile.sync_wait_ms) == (50, 2000, 800)
+    assert (config.snapshot_entries, config.window_entries) == (100, 1_000_000)
     assert config.allowed_uids == {os.getuid()}
     assert config.allowed_gids == {os.getgid()}
 
@@ -92,6 +96,12 @@ groups = ["{group}"]
         (("[listen]", "[timing]\nsync_wait_ms = 600001\n[listen]"), "timing.sync_wait_ms"),
         (("[listen]", "[timing]\nelection_min_ms = 300\n[listen]"), "timing.election_min_ms"),
         (("[listen]", "[timing]\nelection_max_ms = 500\n[listen]"), "timing.election_max_ms"),
+        (("[listen]", "[storage]\nsnapshot_entries = 99\n[listen]"), "storage.snapshot_entries"),
+        (("[listen]", "[storage]\nsnapshot_entries = 10000001\n[listen]"), "storage.snapshot_entries"),
+        (("[listen]", "[storage]\nwindow_entries = 63\n[listen]"), "storage.window_entries"),
+        (("[listen]", "[storage]\nwindow_entries = 1000001\n[listen]"), "storage.window_entries"),
+        (("[listen]", "[storage]\nwindow_entries = '64'\n[listen]"), "storage.window_entries"),
+        (("[listen]", "[storage]\nsurprise = 1\n[listen]"), "storage"),
         (("[listen]", "[peers]\nb = 'nowhere'\n[listen]"), "peers.b"),
         (("[listen]", "[peers]\n" + "".join(f"n{n} = 'h:1'\n" for n in range(74)) + "[listen]"), "peers"),
         (("[listen]", "[surprise]\n[listen]"), ""),

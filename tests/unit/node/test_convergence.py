@@ -9,6 +9,7 @@ from govraft.core.convergence.cosigner import Refusal
 from govraft.core.convergence.messages import Ack, Kind, Lease, Probe, Signed, probe_digest, sign
 from govraft.core.model.electorate import QuorumRule
 from govraft.core.model.reasons import Reason
+from govraft.node.presence import PRESENCE_CHANNEL
 from govraft.ports.store import SetCosigner, SetIsolation
 
 
@@ -145,7 +146,7 @@ def test_who_does_not_lead_takes_no_acks():
 # Hostile input.
 
 
-@pytest.mark.parametrize("channel", [0, 2, 3, 4, 255])
+@pytest.mark.parametrize("channel", [0, 2, 3, 5, 255])
 def test_garbage_is_dropped_and_counted(channel):
     sim = reign()
     core = core_of(sim)
@@ -164,6 +165,15 @@ def test_garbage_is_dropped_and_counted(channel):
     assert core.convergence.rejected_messages == len(frames)
     assert core.convergence.lease == lease
     assert sim.serving("b")
+
+
+def test_a_word_of_presence_says_nothing():
+    sim = reign()
+    core = core_of(sim)
+    core.on_frame("a", PRESENCE_CHANNEL, b"")
+    assert core.convergence.rejected_messages == 0
+    core.on_frame("a", PRESENCE_CHANNEL, b"x")
+    assert core.convergence.rejected_messages == 1
 
 
 def test_garbage_with_a_members_signature_is_dropped_too():

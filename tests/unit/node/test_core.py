@@ -6,7 +6,7 @@ from simulation.arena import Arena
 from simulation.checkers import ConvergenceWatcher
 
 from govraft.errors import CorruptionError, StorageError
-from govraft.ports.store import AddLeaf, CosignerRecord, JournalEntry
+from govraft.ports.store import AddLeaf, CosignerRecord, JournalEntry, StoredLeaf
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_lineage_that_does_not_hold_what_was_signed_stops_the_start(sim, recor
 def test_the_codes_tell_lineage_from_disk(sim):
     disk = sim.nodes["b"].disk
     sim.crash("b")
-    disk.leaves[0] = b""
+    disk.leaves[0] = StoredLeaf(0, b"")
     with pytest.raises(StorageError) as caught:
         sim.start("b")
     assert caught.value.code == "lineage_inconsistent"

@@ -333,6 +333,14 @@ def test_a_cut_off_node_says_so(sim):
     assert sim.check().reason is Reason.PARTITION_AMBIGUOUS
 
 
+def test_a_node_whose_connections_are_up_but_silent_says_so_too(sim):
+    for other in ("a", "c"):
+        sim.cut |= {("b", other), (other, "b")}
+    sim.step(1500)
+    assert sim.core().links == {"a", "b", "c"}
+    assert sim.check().reason is Reason.PARTITION_AMBIGUOUS
+
+
 def test_a_node_that_is_left_behind_says_so(sim):
     sim.commit()
     sim.advance("a", "c")

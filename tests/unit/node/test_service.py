@@ -51,7 +51,7 @@ class Bench:
 
     async def read_leaves(self, first, last):
         self.stored_reads.append((first, last))
-        return self.sim.nodes["b"].disk.leaves[first - 1 : last]
+        return [row.leaf for row in self.sim.nodes["b"].disk.leaves[first - 1 : last]]
 
     def submit(self, envelope):
         return asyncio.run(self.service.submit(envelope, wait="effective", timeout_s=0.5, retry=False))

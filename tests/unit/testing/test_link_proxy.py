@@ -15,7 +15,7 @@ import pytest
 from govraft.cli.processes import python_command, start_process
 from govraft.errors import AvailabilityError, InputError
 from govraft.testing.link_control import LinkControl, link_name
-from govraft.testing.link_proxy import Mode
+from govraft.testing.link_proxy import RETRANSMISSION_S, Mode
 
 AB, BA = link_name("a", "b"), link_name("b", "a")
 QUIET_S = 0.15
@@ -223,6 +223,30 @@ def test_a_delay_delays_each_chunk_but_not_the_stream(rig: Rig) -> None:
     assert time.monotonic() - began < 0.9
 
 
+def test_a_lossy_link_delivers_everything_in_order_and_late(rig: Rig) -> None:
+    dialler, acceptor = rig.pair()
+    states = rig.control.change([("a", "b")], Mode.OPEN, loss=0.5)
+    assert (states[AB].loss, states[BA].loss) == (0.5, 0.0)
+    began = time.monotonic()
+    for number in range(10):
+        dialler.sendall(b"%d" % number)
+        time.sleep(0.01)
+    acceptor.settimeout(30)
+    assert receive(acceptor, 10) == b"0123456789"
+    # Lost at least once, with a chance of all but one in a thousand; each time it costs a retransmission.
+    assert time.monotonic() - began >= RETRANSMISSION_S
+
+
+def test_no_loss_means_no_delay(rig: Rig) -> None:
+    rig.control.change([("a", "b")], Mode.OPEN, loss=0.5)
+    rig.control.heal()
+    dialler, acceptor = rig.pair()
+    began = time.monotonic()
+    dialler.sendall(b"x")
+    assert receive(acceptor, 1) == b"x"
+    assert time.monotonic() - began < RETRANSMISSION_S
+
+
 def test_one_direction_can_be_cut_alone(rig: Rig) -> None:
     states = rig.control.cut_link("b", "a")
     assert (states[BA].mode, states[AB].mode) == (Mode.CUT, Mode.OPEN)
@@ -242,6 +266,11 @@ def test_mistakes_are_refused_and_change_nothing(rig: Rig) -> None:
         rig.control.cut_link("a", "c")
     with pytest.raises(InputError, match="delay_ms"):
         rig.control.delay("a", 60_001)
+    for loss in (-0.1, 0.91, float("nan")):
+        with pytest.raises(InputError, match="loss"):
+            rig.control.change([("a", "b")], Mode.OPEN, loss=loss)
+    with pytest.raises(InputError, match="refused"):
+        rig.control.change([("a", "b"), ("a", "c")], Mode.CUT)
     assert rig.control.states() == before
 
 

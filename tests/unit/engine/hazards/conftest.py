@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class Contained:
     ops: list[JournalOp] = field(default_factory=list)
     applied: list[int] = field(default_factory=list)
     is_apply_broken: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sequencer = PysyncobjSequencer(
@@ -52,6 +53,7 @@ class Contained:
             send=lambda peer, frame: self.sent.append((peer, decode_frame(frame))),
             record=self.ops.append,
             on_commit=self._apply,
+            **self.options,
         )
         for number in range(2, self.voters + 1):
             self.sequencer.link(f"n{number}", True)
@@ -99,25 +101,51 @@ class Stock:
     """One stock member, fed by hand."""
 
     class Wire(Transport):  # type: ignore[misc]
-        """Collects what is sent."""
+        """Collects what is sent; `works` False: says of each message that it was not."""
 
         def __init__(self) -> None:
             super().__init__(None, None, None)
             self.sent: list[dict[str, Any]] = []
+            self.posted: list[tuple[str, dict[str, Any]]] = []
+            self.works = True
+            self.on_send: Callable[[], None] = lambda: None
 
-        def send(self, _node: object, message: dict[str, Any]) -> bool:
+        def send(self, node: Node, message: dict[str, Any]) -> bool:
+            self.on_send()
             self.sent.append(message)
-            return True
+            self.posted.append((node.id, message))
+            return self.works
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, voters: int = 3) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, voters: int = 3, **configuration: Any) -> None:
         self.now = 0.0
+        self._is_closed = False
         monkeypatch.setattr(stock_module, "monotonicTime", lambda: self.now)
         self.wire = self.Wire()
         self.nodes = {f"n{number}": Node(f"n{number}") for number in range(2, voters + 1)}
-        configuration = stock_module.SyncObjConf(autoTick=False, raftMinTimeout=0.5, raftMaxTimeout=1.0)
-        self.engine = stock_module.SyncObj(Node("n1"), list(self.nodes.values()), configuration, transport=self.wire)
+        defaults = {"autoTick": False, "raftMinTimeout": 0.5, "raftMaxTimeout": 1.0, "useFork": False}
+        settings = stock_module.SyncObjConf(**{**defaults, **configuration})
+        self.engine = stock_module.SyncObj(Node("n1"), list(self.nodes.values()), settings, transport=self.wire)
         for node in self.nodes.values():
             self.engine._SyncObj__onNodeConnected(node)
+
+    @property
+    def applied(self) -> int:
+        return int(self.engine._SyncObj__raftLastApplied)
+
+    def tick(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.engine.doTick(0.0)
+
+    def acknowledge(self, peer: str, index: int) -> None:
+        """Let a follower say that its log equals this leader's up to `index`."""
+        self.hear(peer, type="next_node_idx", next_node_idx=index + 1, reset=False, success=True)
+        self.tick()
+
+    def close(self) -> None:
+        """Let go of files, if there are any. What was written stays, as after a kill."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.engine._SyncObj__raftLog._destroy()
 
     def hear(self, peer: str, **message: object) -> None:
         self.engine._SyncObj__onMessageReceived(self.nodes.get(peer, Node(peer)), message)
@@ -149,7 +177,23 @@ def contained() -> type[Contained]:
     return Contained
 
 
+class MakeStock:
+    """Makes stock members; at the end of the test, at least one must have been made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.made: list[Stock] = []
+
+    def __call__(self, voters: int = 3, **configuration: Any) -> Stock:
+        self.made.append(Stock(self._monkeypatch, voters, **configuration))
+        return self.made[-1]
+
+
 @pytest.fixture
-def stock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stock]:
+def stock(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeStock]:
     """A stock member."""
-    return lambda voters=3: Stock(monkeypatch, voters)
+    made = MakeStock(monkeypatch)
+    yield made
+    assert made.made, "this test asks for the stock engine and did not run it"
+    for member in made.made:
+        member.close()

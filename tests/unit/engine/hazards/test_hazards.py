@@ -250,7 +250,23 @@ def test_h8_engine_commands_are_refused(contained: Any, stock: Any) -> None:
     assert member.sequencer.faults["malformed"] == 6
 
 
-def test_h11_the_largest_entry_fits_into_one_frame(contained: Any) -> None:
+def test_h11_the_largest_entry_fits_into_one_frame(contained: Any, stock: Any) -> None:
+    size = 1024
+    plain = stock(appendEntriesBatchSizeBytes=size)
+    term = plain.lead()
+    plain.engine._SyncObj__raftLog.add(b"\0" + bytes(2 * size - 1), 3, term)
+    plain.wire.posted.clear()
+    plain.tick(0.2)
+    parts = [message for peer, message in plain.wire.posted if peer == "n2" and "transmission" in message]
+    # The entry is cut by its pickled length, its end is told by another one: two ends, the first too early.
+    assert [part["transmission"] for part in parts] == ["start", "finish", "finish"]
+    other = stock()
+    other.follow([(b"\1", 2, term)], commit=1)
+    other.hear("n2", **parts[0])
+    with pytest.raises((pickle.UnpicklingError, EOFError)):
+        other.hear("n2", **parts[1])
+    assert len(other.log) == 2  # the entry never arrives, however often it is sent
+
     member = contained()
     term = member.lead()
     member.hear("n2", NextNodeIndex(term, 0, 2, False, True))
@@ -350,7 +366,24 @@ def test_h26_a_reset_only_lowers(contained: Any, stock: Any) -> None:
     assert heartbeat.prev_index == 0
 
 
-def test_h13_pre_vote_is_refused_while_a_leader_lives(contained: Any) -> None:
+def test_h13_pre_vote_is_refused_while_a_leader_lives(contained: Any, stock: Any) -> None:
+    plain = stock()
+    term = plain.lead()
+    # A member that hears nobody stands again and again; its log need not even be up to date.
+    plain.hear("n3", type="request_vote", term=term + 1, last_log_index=0, last_log_term=0)
+    assert not plain.engine._isLeader()
+    follower = stock()
+    follower.follow([(b"\1", 2, 1)], commit=2)
+    follower.hear("n3", type="request_vote", term=9, last_log_index=0, last_log_term=0)
+    assert (follower.engine.raftCurrentTerm, follower.engine._getLeader()) == (9, None)
+
+    leader = contained()
+    term = leader.lead()
+    leader.hear("n3", PreVote(term + 1, 99, 1))
+    leader.hear("n3", RequestVote(term + 1, 99, 1))
+    assert leader.sequencer.is_leader
+    assert leader.sequencer.term == term
+
     member = contained()
     member.follow(commit=3)
     member.hear("n3", PreVote(9, 99, 1))

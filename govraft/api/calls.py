@@ -1,0 +1,276 @@
+"""What becomes of each call of one client: answered at once, in pieces, or later.
+
+Rules:
+
+1. A check that the service answers at once is answered before this returns.
+2. A `check_many` is decided in pieces, one a turn; a client has few of them under way at a time.
+3. What is under way counts, in calls and in bytes, against what the client may have under way.
+4. Whatever goes wrong while deciding becomes a `Deny`. An `InvariantViolation` is answered by nothing: it is handed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVarTuple
+
+import msgspec
+
+from govraft.api.batch import Batch
+from govraft.api.decisions import Decisions
+from govraft.api.socket_office import Office
+from govraft.api.wire import (
+    MALFORMED_ERRORS,
+    PROTOCOL,
+    BatchCall,
+    Call,
+    CheckCall,
+    EventFrame,
+    Failure,
+    Hello,
+    HelloCall,
+    ReadCall,
+    SubmitCall,
+    Success,
+    WatchCall,
+    WireError,
+    call_id_of,
+    decode_call,
+    describe_error,
+    one_line,
+    request_digest,
+)
+from govraft.core.model.limits import BATCH_CHECKS
+from govraft.core.model.verdict import Verdict
+from govraft.errors import AvailabilityError, GovraftError, InputError, InvariantViolation, LimitExceededError
+
+__all__ = ["Answer", "Calls", "Line"]
+
+Answer = Success | Failure | EventFrame
+
+_batch_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+Args = TypeVarTuple("Args")
+
+
+class Line(Protocol):
+    """The connection, as far as answering is concerned."""
+
+    def send(self, answer: Answer) -> None:
+        """Send one answer.
+
+        Raises:
+            GovraftError: It cannot be sent; another one can.
+        """
+        ...
+
+    async def drained(self) -> None:
+        """Return when the client has read most of what it was sent."""
+        ...
+
+    def call_ended(self) -> None:
+        """Something that was under way is answered: there may be room for more."""
+        ...
+
+    def halt(self, violation: InvariantViolation) -> None:
+        """Hand on a broken invariant."""
+        ...
+
+
+class Calls:
+    """Answers the calls of one client."""
+
+    def __init__(self, office: Office, line: Line) -> None:
+        self._office = office
+        self._line = line
+        self._decisions = Decisions(office.service, self.report, office.waits, office.node)
+        self._loop = asyncio.get_running_loop()
+        self._batches = 0
+        self._watches = 0
+        self.under_way: dict[asyncio.Future[Any], int] = {}
+        self.held_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more may be under way."""
+        limits = self._office.limits
+        return (
+            len(self.under_way) >= limits.pipeline_calls
+            or self.held_bytes >= limits.held_bytes
+            or self._batches >= limits.client_batches
+        )
+
+    def cancel(self) -> None:
+        """The client is gone: nothing is wanted any more."""
+        for task in list(self.under_way):
+            task.cancel()
+
+    def answer(self, payload: bytes) -> None:
+        """Answer the call in one frame, now or later.
+
+        Raises:
+            InputError: It is no call, and does not say which one fails.
+        """
+        self._office.counts.calls += 1
+        try:
+            call = decode_call(payload)
+        except InputError as error:
+            call_id = call_id_of(payload)
+            if call_id is None:
+                raise
+            self._office.counts.malformed += 1
+            self._fail(call_id, error)
+            return
+        if type(call) is CheckCall:
+            self._check(call, len(payload))
+        else:
+            self._answer_slower(call, len(payload))
+
+    def report(self, error: Exception) -> None:
+        """Count and log what should not have happened."""
+        self._office.counts.internal_errors += 1
+        self._office.on_error(error)
+
+    # One method for each operation.
+
+    def _answer_slower(self, call: Call, size: int) -> None:
+        if isinstance(call, BatchCall):
+            self._batches += 1
+            self._start(call.id, size, self._check_many, call)
+        elif isinstance(call, SubmitCall):
+            # Its signatures are verified in one go.
+            self._office.turns.charge()
+            self._start(call.id, size, self._submit, call)
+        elif isinstance(call, ReadCall):
+            self._read(call, size)
+        elif isinstance(call, HelloCall):
+            self._succeed(call.id, Hello(protocol=PROTOCOL, node=self._office.node, cluster=self._office.cluster))
+        elif isinstance(call, WatchCall):
+            self._begin_watch(call, size)
+        else:
+            self._check(call, size)
+
+    def _check(self, call: CheckCall, size: int) -> None:
+        digest = request_digest(call.request)
+        verdict = self._decisions.decide(call.request, call.at_least, explain=call.explain)
+        if isinstance(verdict, asyncio.Future):
+            self._hold(verdict, size)
+            verdict.add_done_callback(functools.partial(self._checked, call.id, digest))
+        else:
+            self._succeed(call.id, verdict, digest)
+
+    def _checked(self, call_id: int, digest: bytes, verdict: asyncio.Future[Verdict]) -> None:
+        self._ended(verdict)
+        try:
+            self._succeed(call_id, self._decisions.settle(verdict), digest)
+        except InvariantViolation as violation:
+            self._line.halt(violation)
+
+    async def _check_many(self, call: BatchCall) -> None:
+        try:
+            try:
+                requests = _batch_decoder.decode(call.requests)
+            except MALFORMED_ERRORS as error:
+                raise InputError(f"`requests` is not an array of requests: {one_line(str(error))}") from error
+            if len(requests) > BATCH_CHECKS:
+                raise LimitExceededError(f"{len(requests)} requests: send at most {BATCH_CHECKS} at a time")
+            batch = Batch(self._decisions, self._office, requests, at_least=call.at_least, explain=call.explain)
+            self._succeed(call.id, await batch.decide(), request_digest(call.requests))
+        finally:
+            self._batches -= 1
+
+    async def _submit(self, call: SubmitCall) -> None:
+        timeout_s = call.timeout_ms / 1000
+        receipt = await self._office.service.submit(
+            call.envelope, wait=call.wait, timeout_s=timeout_s, retry=call.retry
+        )
+        self._succeed(call.id, receipt, request_digest(call.envelope))
+
+    def _read(self, call: ReadCall, size: int) -> None:
+        try:
+            found = self._office.service.read(call.what, call.params)
+        except Exception as error:  # noqa: BLE001 - reported, and the call fails
+            self._fail(call.id, error)
+            return
+        if inspect.isawaitable(found):
+            self._start(call.id, size, self._read_later, call.id, asyncio.ensure_future(found))
+        else:
+            self._succeed(call.id, found)
+
+    async def _read_later(self, call_id: int, found: asyncio.Future[object]) -> None:
+        self._succeed(call_id, await found)
+
+    def _begin_watch(self, call: WatchCall, size: int) -> None:
+        limits, office = self._office.limits, self._office
+        if self._watches >= limits.client_watches or office.watches >= limits.watches:
+            message = "too many watches: end some, or ask another node"
+            self._fail(call.id, AvailabilityError(message, code="watches_full"))
+            return
+        self._watches += 1
+        office.watches += 1
+        task = self._start(call.id, size, self._watch, call.id)
+        # Not in the task itself: one that is cancelled before its first step runs nothing.
+        task.add_done_callback(self._watch_ended)
+
+    def _watch_ended(self, task: asyncio.Future[Any]) -> None:
+        del task
+        self._watches -= 1
+        self._office.watches -= 1
+
+    async def _watch(self, call_id: int) -> None:
+        self._succeed(call_id, None)
+        events = self._office.service.subscribe()
+        try:
+            async for event in events:
+                await self._line.drained()
+                self._line.send(EventFrame(call_id, event))
+        finally:
+            close = getattr(events, "aclose", None)
+            if close is not None:
+                await close()
+        self._fail(call_id, AvailabilityError("the node ended the watch", code="watch_ended"))
+
+    # What takes longer.
+
+    def _start(
+        self, call_id: int, size: int, work: Callable[[*Args], Awaitable[None]], *args: *Args
+    ) -> asyncio.Task[None]:
+        task = self._loop.create_task(self._guarded(call_id, work, *args))
+        self._hold(task, size)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def _guarded(self, call_id: int, work: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
+        try:
+            await work(*args)
+        except InvariantViolation as violation:
+            self._line.halt(violation)
+        except Exception as error:  # noqa: BLE001 - reported, and the call fails
+            self._fail(call_id, error)
+
+    def _hold(self, task: asyncio.Future[Any], size: int) -> None:
+        self.under_way[task] = size
+        self.held_bytes += size
+
+    def _ended(self, task: asyncio.Future[Any]) -> None:
+        self.held_bytes -= self.under_way.pop(task, 0)
+        self._line.call_ended()
+
+    # Answers.
+
+    def _succeed(self, call_id: int, result: object, digest: bytes = b"") -> None:
+        try:
+            self._line.send(Success(call_id, result, digest))
+        except GovraftError as error:
+            self.report(error)
+            self._fail(call_id, error)
+
+    def _fail(self, call_id: int, error: Exception) -> None:
+        if isinstance(error, GovraftError):
+            described = describe_error(error)
+        else:
+            self.report(error)
+            described = WireError("internal_error", "the node failed: see its log", definite=False)
+        self._line.send(Failure(call_id, described))

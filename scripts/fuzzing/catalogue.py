@@ -1,0 +1,27 @@
+"""All targets by name."""
+
+from __future__ import annotations
+
+from fuzzing import (
+    cli_targets,
+    codec_targets,
+    database_target,
+    evidence_targets,
+    file_targets,
+    planted,
+    protocol_targets,
+)
+from fuzzing.target import Target
+
+__all__ = ["TARGETS", "find"]
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for module in (codec_targets, evidence_targets, protocol_targets, file_targets, cli_targets, database_target)
+    for target in module.TARGETS
+}
+
+
+def find(name: str) -> Target | None:
+    """The target of that name; the planted one, too, which `--all` leaves out."""
+    return planted.TARGET if name == planted.TARGET.name else TARGETS.get(name)

@@ -1,0 +1,191 @@
+"""Protocol §1, §2: what is hashed and signed, the lineage, and what can be proven from it."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+__all__ = ["EVIDENCE_MUTANTS"]
+
+_EVIDENCE = "tests/unit/core/evidence"
+_PROOFS = ("tests/unit/core/lineage/test_proofs.py",)
+
+EVIDENCE_MUTANTS = (
+    Mutant(
+        "leaf-passes-for-a-node",
+        "leaf and node hashes are separate domains (RFC 6962)",
+        "govraft/core/lineage/tree.py",
+        'return sha256(b"\\x00" + leaf).digest()',
+        "return sha256(leaf).digest()",
+        ("tests/unit/core/lineage/test_tree.py",),
+    ),
+    Mutant(
+        "digests-without-a-domain",
+        "bytes hashed for one purpose never pass for another",
+        "govraft/core/crypto/digests.py",
+        'b"govraft/" + domain.encode("ascii") + b"/v1\\0" + data',
+        "data",
+        ("tests/unit/core/crypto/test_digests.py",),
+    ),
+    Mutant(
+        "second-spelling-accepted",
+        "one value, one encoding, hence one digest",
+        "govraft/core/codec/canonical.py",
+        "    if again != data:\n",
+        "    if len(again) > len(data):\n",
+        ("tests/unit/core/codec/test_canonical.py",),
+    ),
+    Mutant(
+        "inclusion-proof-not-compared",
+        "an inclusion proof leads to the certified root",
+        "govraft/core/lineage/proofs.py",
+        "    if last != 0 or node != root:\n",
+        "    if last != 0:\n",
+        _PROOFS,
+    ),
+    Mutant(
+        "inclusion-path-too-short",
+        "an inclusion proof is of the leaf's own place",
+        "govraft/core/lineage/proofs.py",
+        "    if last != 0 or node != root:\n",
+        "    if node != root:\n",
+        _PROOFS,
+    ),
+    Mutant(
+        "consistency-of-one-root-only",
+        "both roots of a consistency proof come out of the same nodes",
+        "govraft/core/lineage/proofs.py",
+        "if last != 0 or old != old_root or new != new_root:",
+        "if last != 0 or new != new_root:",
+        _PROOFS,
+    ),
+    Mutant(
+        "receipt-of-another-envelope",
+        "a receipt is of exactly its envelope",
+        "govraft/core/evidence/receipt.py",
+        "    _bind(leaf, envelope)\n",
+        "",
+        (f"{_EVIDENCE}/test_receipt.py",),
+    ),
+    Mutant(
+        "receipt-says-what-it-likes",
+        "a receipt says what its leaf and certificate say",
+        "govraft/core/evidence/receipt.py",
+        "if said != (leaf.seq, leaf.outcome, checkpoint.seq, command.command_id) or leaf.epoch != FIRST_EPOCH:",
+        "if leaf.epoch != FIRST_EPOCH:",
+        (f"{_EVIDENCE}/test_receipt.py",),
+    ),
+    Mutant(
+        "receipt-without-a-proof",
+        "a receipt's leaf is in the certified lineage",
+        "govraft/core/evidence/receipt.py",
+        "    verify_inclusion(leaf_bytes, leaf.seq - 1, checkpoint.seq, proof, checkpoint.root)\n",
+        "",
+        (f"{_EVIDENCE}/test_receipt.py",),
+    ),
+    Mutant(
+        "receipt-of-another-cluster",
+        "a receipt is of the genesis that it is checked against",
+        "govraft/core/evidence/receipt.py",
+        "if file.cluster != genesis.cluster_id or command.cluster != genesis.cluster_id:",
+        "if file.cluster != genesis.cluster_id:",
+        (f"{_EVIDENCE}/test_receipt.py", f"{_EVIDENCE}/test_receipt_cluster.py"),
+    ),
+    Mutant(
+        "export-of-another-root",
+        "an export's leaves have the certified root",
+        "govraft/core/evidence/lineage_export.py",
+        "        if checkpoint.root != machine.root:\n",
+        "        if not checkpoint.root:\n",
+        (f"{_EVIDENCE}/test_lineage_export.py",),
+    ),
+    Mutant(
+        "export-not-replayed",
+        "replaying an export gives every leaf again",
+        "govraft/core/evidence/lineage_export.py",
+        "        if own != leaf:\n",
+        "        if len(own) > 2 * len(leaf):\n",
+        (f"{_EVIDENCE}/test_lineage_export.py",),
+    ),
+    Mutant(
+        "export-from-another-genesis",
+        "leaf 1 is that of the genesis",
+        "govraft/core/evidence/lineage_export.py",
+        "            if entry is not None or leaf != self._machine.genesis_leaf:\n",
+        "            if entry is not None:\n",
+        (f"{_EVIDENCE}/test_lineage_export.py",),
+    ),
+    Mutant(
+        "small-order-keys-verify",
+        "a key that proves nothing verifies nothing",
+        "govraft/core/crypto/keys.py",
+        "return y < _FIELD and y not in _SMALL_ORDER_Y",
+        "return y < _FIELD",
+        ("tests/unit/core/crypto/test_keys.py",),
+    ),
+    Mutant(
+        "second-encoding-of-a-key",
+        "one key, one encoding: else a key could count twice",
+        "govraft/core/crypto/keys.py",
+        "return y < _FIELD and y not in _SMALL_ORDER_Y",
+        "return y not in _SMALL_ORDER_Y",
+        ("tests/unit/core/crypto/test_keys.py",),
+    ),
+    Mutant(
+        "cache-forgets-the-signature",
+        "a remembered verification is of exactly that signature",
+        "govraft/core/crypto/verification_cache.py",
+        "        name = hashlib.sha256(public_key + signature + message).digest()\n",
+        "        name = hashlib.sha256(public_key + message).digest()\n",
+        ("tests/unit/core/crypto", "tests/unit/convergence"),
+    ),
+    Mutant(
+        "cache-remembers-failures",
+        "only signatures that held are remembered",
+        "govraft/core/crypto/verification_cache.py",
+        "        if not self._is_valid(public_key, signature, message):\n"
+        "            return False\n        self._hold(name)\n",
+        "        self._hold(name)\n"
+        "        if not self._is_valid(public_key, signature, message):\n            return False\n",
+        ("tests/unit/core/crypto", "tests/unit/convergence"),
+    ),
+    Mutant(
+        "quorum-off-by-one",
+        "q = ⌊n/2⌋+1",
+        "govraft/core/model/electorate.py",
+        "voters // 2 + 1 if",
+        "(voters + 1) // 2 if",
+        ("tests/unit/core/model", "tests/unit/convergence"),
+    ),
+    Mutant(
+        "byzantine-quorum-off-by-one",
+        "q = ⌊2n/3⌋+1",
+        "govraft/core/model/electorate.py",
+        "2 * voters // 3 + 1",
+        "(2 * voters + 2) // 3",
+        ("tests/unit/core/model", "tests/unit/convergence"),
+    ),
+    Mutant(
+        "stray-base64-accepted",
+        "one spelling of an envelope's bytes only",
+        "govraft/core/codec/envelope.py",
+        'if base64.b64encode(data).decode("ascii") == text:',
+        "if data:",
+        ("tests/unit/core/codec/test_envelope.py",),
+    ),
+    Mutant(
+        "envelope-key-twice",
+        "an envelope has each field once",
+        "govraft/core/codec/envelope.py",
+        "    if len(fields) != len(pairs):\n",
+        "    if len(fields) > len(pairs):\n",
+        ("tests/unit/core/codec/test_envelope.py",),
+    ),
+    Mutant(
+        "malformed-cosignature-of-a-known-key",
+        "a malformed line of a known key rejects the note",
+        "govraft/core/convergence/certificate.py",
+        "        if other in known:\n",
+        "        if other in ():\n",
+        ("tests/unit/convergence/test_certificate.py", "tests/golden/test_c2sp.py"),
+    ),
+)
