@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,10 @@ def load_node_files(path: Path) -> NodeFiles:
     # The other members compare both; a node with another pair would be up and never be heard.
     if member is None or (member.public_key, member.certificate) != (identity.public_key, identity.certificate):
         message = f"`{config.certificate_path}` is not the certificate that genesis pins for `{config.node_id}`"
+        raise ConfigError(message, file=str(config.file), key="node.certificate")
+    # Nobody would accept a connection of such a node: better to say so here than to be up and never be heard.
+    if not identity.is_valid_at(dt.datetime.now(dt.UTC)):
+        message = f"`{config.certificate_path}` has expired or is not valid yet; check the clock, then the certificate"
         raise ConfigError(message, file=str(config.file), key="node.certificate")
     return NodeFiles(config, genesis, identity)
 

@@ -112,6 +112,11 @@ class NodeIdentity:
         """Ed25519, 32 bytes."""
         return self._public_key
 
+    def is_valid_at(self, now: dt.datetime) -> bool:
+        """Whether the certificate's dates include `now`, which knows its time zone: other members' TLS asks for it."""
+        certificate = x509.load_der_x509_certificate(self.certificate)
+        return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+
     def sign(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature of `message`."""
         return self._private_key.sign(message)

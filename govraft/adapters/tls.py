@@ -1,7 +1,8 @@
 """TLS between members: version 1.3, both sides present a certificate, and only pinned certificates count.
 
 OpenSSL checks that the peer owns the key of a certificate in the trust store, which holds the pinned ones and nothing
-else. `pinned_member` then compares the whole certificate with the pin: names, dates and chains are never asked.
+else. `pinned_member` then compares the whole certificate with the pin: names and chains are never asked. OpenSSL does
+ask for the dates: a certificate that has expired is refused at the next handshake (those that `init` makes never do).
 """
 
 from __future__ import annotations

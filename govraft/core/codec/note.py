@@ -33,6 +33,7 @@ NOTE_BYTES_MAX = 64 * 1024
 COSIGNATURE_V1 = 0x04
 BLOB_BYTES = 4 + 8 + 64
 _DASH = "— "
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIZE = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
 _TIME_S_MAX = 2**63 - 1
 
@@ -162,7 +163,7 @@ def _decode_text(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DecodeError("note is not UTF-8") from error
-    if any(character < " " and character != "\n" for character in text):
+    if _CONTROL.search(text):
         raise DecodeError("note has control characters")
     return text
 

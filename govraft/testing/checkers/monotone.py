@@ -1,4 +1,4 @@
-"""What may never fall: the signed seq of a node, in all its lives; its seq, certified seq and term."""
+"""What may never fall: the signed seq of a node, in all its lives; its seq, certified seq and term in each of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from govraft.testing.history import NodeState
 __all__ = ["monotone"]
 
 _ACROSS_LIVES = ("life", "signed_seq")
-_ACROSS_LIVES_IF_TRUSTED = ("term",)
-"""A journal that was made to forget has forgotten its term; what was signed is kept apart from it."""
-_WITHIN_A_LIFE = ("seq", "certified_seq")
+_WITHIN_A_LIFE = ("seq", "certified_seq", "term")
+"""A node may show a term before it is durable, and lose it with its process: nothing left in that term either."""
 
 
 def monotone(run: Run) -> Iterator[Violation]:
@@ -25,8 +24,6 @@ def monotone(run: Run) -> Iterator[Violation]:
         last = before.setdefault(state.node, state)
         before[state.node] = state
         fields: tuple[str, ...] = _ACROSS_LIVES
-        if state.node not in run.distrusted:
-            fields += _ACROSS_LIVES_IF_TRUSTED
         if state.life == last.life:
             fields += _WITHIN_A_LIFE
         for field in fields:

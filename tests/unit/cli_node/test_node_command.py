@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from govraft import __version__, daemon
+from govraft import __version__, daemon, startup
 from govraft.adapters.node_key import NodeIdentity
 from govraft.cli.cluster_creation import create_cluster
 from govraft.cli.cluster_plan import plan_cluster
@@ -86,6 +87,23 @@ def test_another_certificate_of_the_same_key_is_refused(config: Path) -> None:
         path.unlink()
     other.save(key, certificate)
     assert invoke("check-config", str(config)).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "now", [dt.datetime(2019, 12, 31, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, 23, 59, 59, 1, dt.UTC)]
+)
+def test_a_certificate_that_is_not_valid_now_is_refused(
+    config: Path, monkeypatch: pytest.MonkeyPatch, now: dt.datetime
+) -> None:
+    class Calendar(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return now
+
+    monkeypatch.setattr(startup.dt, "datetime", Calendar)
+    result = invoke("check-config", str(config))
+    assert result.exit_code == 2
+    assert "node-1.cert.pem` has expired or is not valid yet" in result.stderr
 
 
 def test_a_key_that_others_can_read_is_refused(config: Path) -> None:

@@ -149,8 +149,8 @@ PLANTED = {
     "a seq that fell": ({"monotone"}, [state(95, "a", seq=1, certified_seq=2, signed_seq=2)]),
     "a certified seq that fell": ({"monotone"}, [state(95, "a", seq=2, certified_seq=1, signed_seq=2)]),
     "a life that fell": ({"monotone"}, [state(95, "a", life=0, seq=2, certified_seq=2, signed_seq=2)]),
-    "a term forgotten": (
-        {"monotone"}, [state(91, "a", term=4, signed_seq=2, seq=2, certified_seq=2), state(95, "a", life=2, term=3, signed_seq=2)],
+    "a term that fell": (
+        {"monotone"}, [state(91, "a", term=4, signed_seq=2, seq=2, certified_seq=2), state(95, "a", term=3, signed_seq=2, seq=2, certified_seq=2)],
     ),
     # answers that no order explains
     "an allow between two denials": ({"linearizability"}, [check(70, 71, seq=4)]),

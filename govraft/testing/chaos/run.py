@@ -1,0 +1,311 @@
+"""One run: a cluster, its load, the faults of a plan, and the judgement of all that was recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from heapq import merge
+from operator import attrgetter
+from pathlib import Path
+
+import msgspec
+
+from govraft.errors import GovraftError, InputError
+from govraft.testing.chaos.catalogue import NEMESES, host_capabilities
+from govraft.testing.chaos.mounts import small_file_systems
+from govraft.testing.chaos.namespaces import NamespaceNetwork, missing_for_namespaces
+from govraft.testing.chaos.nemesis import Arena, Nemesis, UnavailableFaultError
+from govraft.testing.chaos.nemesis_clock import give_clocks
+from govraft.testing.chaos.nemesis_identity import shorten_certificate
+from govraft.testing.chaos.observer import Observer, read_lineage
+from govraft.testing.chaos.options import ChaosError, ChaosOptions, ChaosResult, Progress
+from govraft.testing.chaos.planner import Plan, PlannedFault, Step, make_plan
+from govraft.testing.chaos.workload import BATCH, Orders, Recorder, now
+from govraft.testing.checkers import Violation, judge
+from govraft.testing.history import Event, FaultEnded, FaultStarted, encode_event, read_history
+from govraft.testing.local_cluster import LocalCluster
+from govraft.testing.local_cluster_network import ClusterNetwork, ProxyNetwork
+from govraft.testing.local_cluster_process import ChildProcess, wait_for
+
+__all__ = ["run_chaos"]
+
+_ASKERS = 2
+_COMMANDERS = 3
+_TARGETS = [f"agent-{number}" for number in range(8)]
+_TICK_S = 0.1
+_RECOVERY_S = 40.0
+_WARM_UP_S = 1.0
+_CALM_S = 2.0
+_WORKER_END_S = 20.0
+_STORAGE = "\n[storage]\nsnapshot_entries = 100\nwindow_entries = 64\n"
+_at = attrgetter("at")
+
+
+def run_chaos(options: ChaosOptions, progress: Progress | None = None) -> ChaosResult:
+    """Make a run. Call it from the main thread: the nodes die with the thread that starts them.
+
+    Raises:
+        InputError: The options cannot be used, or `out` exists.
+        ClusterError: The run could not be made.
+    """
+    network = _network(options.network)
+    capabilities = set(host_capabilities())
+    if not options.own_mounts:
+        capabilities.discard("tmpfs")
+    if isinstance(network, ProxyNetwork):
+        capabilities.add("slow-links")
+    if options.scenario == "certificate":
+        capabilities.add("short-certificate")
+    plan = make_plan(options.scenario, seed=options.seed, duration_s=options.duration_s, capabilities=capabilities)
+    cluster = LocalCluster(options.nodes, network=network, programs=options.programs)
+    try:
+        options.out.mkdir(parents=True)
+    except FileExistsError:
+        raise InputError(f"`{options.out}` exists already and is not overwritten; choose another `--out`") from None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(cluster)
+        stack.callback(_keep_logs, cluster, options.out)
+        if options.scenario == "certificate":
+            shorten_certificate(cluster, list(cluster.nodes.values())[-1])
+        give_clocks(cluster)
+        _snapshot_often(cluster)
+        if "tmpfs" in capabilities:
+            stack.enter_context(small_file_systems(cluster))
+        parts = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parts-", dir=options.out)))
+        run = _Run(options, plan, cluster, parts, progress or _silent)
+        stack.callback(run.arena.close)
+        run.go()
+        events = list(merge(*(read_history(path) for path in sorted(parts.glob("*.jsonl"))), key=_at))
+        with (options.out / "history.jsonl").open("wb") as file:
+            file.writelines(encode_event(event) + b"\n" for event in events)
+    run.tell(1.0, "judging")
+    violations = run.violations + judge(events, expect_live=run.is_whole)
+    return ChaosResult(options, plan, network.name, events, violations, run.started, run.skipped, run.signed_reads)
+
+
+def _network(name: str) -> ClusterNetwork:
+    missing = missing_for_namespaces()
+    if name == "proxy" or (name == "auto" and missing):
+        return ProxyNetwork()
+    if name not in {"auto", "namespaces"}:
+        raise InputError(f"network `{name}` is unknown; choose `namespaces`, `proxy` or `auto`")
+    if missing:
+        raise ChaosError(f"{missing}; choose `--network proxy`")
+    return NamespaceNetwork()
+
+
+def _keep_logs(cluster: LocalCluster, out: Path) -> None:
+    with contextlib.suppress(OSError):
+        shutil.copytree(cluster.home / "log", out / "log")
+
+
+class _Run:
+    """The moving parts of one run.
+
+    Attributes:
+        violations: What the faults themselves found, and nodes that did not come back.
+        is_whole: The run went on to its end, so that liveness can be judged.
+    """
+
+    def __init__(
+        self, options: ChaosOptions, plan: Plan, cluster: LocalCluster, parts: Path, progress: Progress
+    ) -> None:
+        self.arena = Arena(cluster, _made(cluster.home / "chaos"))
+        self.violations: list[Violation] = []
+        self.started: list[FaultStarted] = []
+        self.skipped: list[str] = []
+        self.signed_reads = 0
+        self.is_whole = False
+        self._options = options
+        self._plan = plan
+        self._cluster = cluster
+        self._parts = parts
+        self._progress = progress
+        self._events: list[Event] = []
+        self._began = time.monotonic()
+
+    def tell(self, share: float, text: str) -> None:
+        """Report progress."""
+        self._progress(share, text)
+
+    def go(self) -> None:
+        """From the first start to the last lineage.
+
+        Raises:
+            ClusterError: The cluster does not come up, or a worker broke down.
+        """
+        self.tell(0.0, "starting the nodes")
+        self._cluster.start()
+        self._cluster.permit_all()
+        with (self._parts / "observer.jsonl").open("wb") as file:
+            with Observer(self._cluster, Recorder(file)) as observer:
+                with self._load():
+                    time.sleep(_WARM_UP_S)
+                    self._began = time.monotonic()
+                    self._faults()
+                    self._heal()
+                # Not before: a lineage that is read while commands go on lacks the newest of them.
+                self._lineages()
+            self.signed_reads = observer.signed_reads
+            if observer.faults:
+                raise ChaosError(f"a node could not be observed: {observer.faults[0]!r}")
+        with (self._parts / "faults.jsonl").open("wb") as file:
+            file.writelines(encode_event(event) + b"\n" for event in sorted(self._events, key=_at))
+
+    # Load.
+
+    @contextlib.contextmanager
+    def _load(self) -> Iterator[None]:
+        workers = [self._worker(orders) for orders in self._orders()]
+        try:
+            yield
+            for worker in workers:
+                worker.signal(signal.SIGTERM)
+            for worker in workers:
+                if worker.wait(_WORKER_END_S) != 0:
+                    raise ChaosError(f"a worker broke down: {worker.log()}")
+        finally:
+            for worker in workers:
+                worker.kill()
+
+    def _orders(self) -> Iterator[Orders]:
+        options, nodes = self._options, self._cluster.nodes
+        endpoints = {node.id: node.endpoint for node in nodes.values()}
+        roles = [("ask", f"asker-{number}") for number in range(1, _ASKERS + 1)] + [("command", "commander")]
+        for number, (role, worker) in enumerate(roles):
+            asking = role == "ask"
+            batches_per_s = options.checks_per_s / (0.9 * BATCH + 0.1) / _ASKERS / len(nodes)
+            yield Orders(
+                worker=worker,
+                role=role,
+                home=str(self._cluster.home),
+                endpoints=endpoints,
+                targets=_TARGETS,
+                pause_ms=1000 / batches_per_s if asking else 1000 * _COMMANDERS / options.commands_per_s,
+                threads=1 if asking else _COMMANDERS,
+                seed=options.seed * 100 + number,
+                history=str(self._parts / f"{worker}.jsonl"),
+            )
+
+    def _worker(self, orders: Orders) -> ChildProcess:
+        path = self.arena.place(f"{orders.worker}.json")
+        path.write_bytes(msgspec.json.encode(orders))
+        command = [sys.executable, "-P", "-m", "govraft.testing.chaos.workload", str(path)]
+        return ChildProcess(command, self._cluster.home / "log" / f"{orders.worker}.log")
+
+    # Faults.
+
+    def _faults(self) -> None:
+        end = self._began + self._options.duration_s
+        for step in self._plan.steps:
+            longest = max(fault.after_ms + fault.hold_ms for fault in step.faults) / 1000
+            if time.monotonic() + longest > end:
+                break
+            if not self._step(step):
+                return
+        while time.monotonic() < end:
+            self._tell_faults("no fault")
+            time.sleep(_TICK_S)
+
+    def _step(self, step: Step) -> bool:
+        """Make the faults of a step; False if the cluster did not come back."""
+        began = time.monotonic()
+        waiting = sorted(step.faults, key=lambda fault: fault.after_ms)
+        lasting: list[tuple[float, int, Nemesis]] = []
+        while waiting or lasting:
+            at_ms = (time.monotonic() - began) * 1000
+            if waiting and at_ms >= waiting[0].after_ms:
+                fault = waiting.pop(0)
+                made = self._begin(fault)
+                if made is not None:
+                    lasting.append((time.monotonic() + fault.hold_ms / 1000, *made))
+            for item in [item for item in lasting if item[0] <= time.monotonic()]:
+                lasting.remove(item)
+                self._end(*item[1:])
+            for _, _, nemesis in lasting:
+                nemesis.tick()
+            self._tell_faults(" + ".join(nemesis.kind for _, _, nemesis in lasting) or "recovering")
+            time.sleep(_TICK_S)
+        if not self._recovered([fault.kind for fault in step.faults]):
+            return False
+        time.sleep(step.gap_ms / 1000)
+        return True
+
+    def _begin(self, fault: PlannedFault) -> tuple[int, Nemesis] | None:
+        dice = random.Random(fault.seed)  # noqa: S311 - a fault that can be repeated
+        nemesis, at = NEMESES[fault.kind](self.arena, dice), now()
+        number = len(self.started) + 1
+        try:
+            hit = nemesis.start()
+        except UnavailableFaultError as error:
+            nemesis.release()
+            self.skipped.append(f"{fault.kind}: {error}")
+            return None
+        event = FaultStarted(at, number, fault.kind, hit.nodes, hit.detail)
+        self.started.append(event)
+        self._events.append(event)
+        return number, nemesis
+
+    def _end(self, number: int, nemesis: Nemesis) -> None:
+        nemesis.end()
+        nemesis.release()
+        self._events.append(FaultEnded(now(), number))
+        self.violations += [Violation.of("fault_handling", finding) for finding in nemesis.findings]
+
+    def _recovered(self, kinds: list[str]) -> bool:
+        running = [node.id for node in self._cluster.nodes.values() if node.is_running]
+        try:
+            self._cluster.wait_until_serving(*running, timeout_s=_RECOVERY_S)
+        except GovraftError as error:
+            self.violations.append(Violation.of("fault_handling", f"no recovery after {' + '.join(kinds)}: {error}"))
+            return False
+        return True
+
+    def _tell_faults(self, text: str) -> None:
+        share = min(1.0, (time.monotonic() - self._began) / self._options.duration_s)
+        self.tell(share, f"{len(self.started)} faults · {text}")
+
+    # The end.
+
+    def _heal(self) -> None:
+        self.tell(1.0, "healing")
+        self._cluster.heal()
+        # Long enough for the judge to see each node allow again.
+        time.sleep(_CALM_S)
+        self.is_whole = self._recovered(["all"])
+
+    def _lineages(self) -> None:
+        self.tell(1.0, "reading the lineages")
+        running = [node for node in self._cluster.nodes.values() if node.is_running]
+
+        def settled() -> bool:
+            found = [node.status() for node in running]
+            return len({(item["seq"], item["certified_seq"], item["root"]) for item in found}) == 1
+
+        with contextlib.suppress(GovraftError):
+            wait_for(settled, self._cluster.describe)
+        for node in running:
+            self._events.append(read_lineage(node))
+
+
+def _snapshot_often(cluster: LocalCluster) -> None:
+    """Let snapshots come, and the engine's memory be cut, every few seconds."""
+    for node in cluster.nodes.values():
+        with node.config.open("a") as config:
+            config.write(_STORAGE)
+
+
+def _silent(share: float, text: str) -> None:
+    """Report to nobody."""
+    del share, text
+
+
+def _made(path: Path) -> Path:
+    path.mkdir()
+    return path

@@ -1,0 +1,74 @@
+"""Who takes part in a run: a genesis and keys, made from the seed alone, and two ways to sign.
+
+Most seeds sign with hashes: nobody in those runs forges, and a hash is fifty times as fast. A fixed share signs with
+Ed25519, so that nothing rests on the stand-in.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+from collections.abc import Callable
+
+import msgspec
+
+from govraft.core.convergence.certificate import IsValid
+from govraft.core.crypto.keys import verify
+from govraft.core.crypto.verification_cache import VerificationCache
+from govraft.core.model.electorate import QuorumRule
+from govraft.core.model.genesis import Genesis
+from govraft.testing.sample import SampleCluster
+from govraft.testing.simulation.plan import Configuration
+
+__all__ = ["Cast", "stand_in_is_valid", "stand_in_sign"]
+
+
+def stand_in_sign(public_key: bytes, message: bytes) -> bytes:
+    """What stands for a signature: 64 bytes that only this key and message give."""
+    return hashlib.sha512(public_key + message).digest()
+
+
+def stand_in_is_valid(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Verify what `stand_in_sign` made."""
+    return signature == hashlib.sha512(public_key + message).digest()
+
+
+class Cast:
+    """The members and authorities of one run.
+
+    Attributes:
+        genesis: Of the cluster.
+        sample: Signs commands.
+        names: All nodes, sorted.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        rule = QuorumRule(configuration.quorum)
+        self.sample = copy.copy(_sample(configuration.voters, configuration.observers, rule))
+        draft = msgspec.structs.replace(
+            self.sample.genesis,
+            nonce=hashlib.sha256(f"nonce of seed {configuration.seed}".encode()).hexdigest()[:32],
+            lease_ms=configuration.lease_ms,
+            clock_drift_max_ppm=configuration.drift_ppm,
+            clock_skew_max_ms=configuration.skew_ms,
+        )
+        self.genesis = self.sample.genesis = Genesis.decode(draft.encode())
+        self.names = sorted(self.sample.node_keys)
+        self._is_real = configuration.real_keys
+
+    def signing(self, name: str) -> Callable[[bytes], bytes]:
+        """How a node signs."""
+        key = self.sample.node_keys[name]
+        if self._is_real:
+            return key.sign
+        return functools.partial(stand_in_sign, key.public_key().public_bytes_raw())
+
+    def is_valid(self) -> IsValid:
+        """How a node verifies; each life its own memory, as in production."""
+        return VerificationCache(verify) if self._is_real else stand_in_is_valid
+
+
+@functools.lru_cache(maxsize=32)
+def _sample(voters: int, observers: int, quorum: QuorumRule) -> SampleCluster:
+    return SampleCluster(voters=voters, observers=observers, quorum=quorum)

@@ -1,0 +1,119 @@
+"""Every kind of fault, and how often each profile draws it.
+
+`faults.py` knows what each does. A fault's length is drawn in leases: they are what the protocol's time is made of.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["FAULTS", "PROFILES", "FaultKind", "Profile"]
+
+
+class FaultKind(msgspec.Struct, frozen=True):
+    """One kind.
+
+    Attributes:
+        group: `network`, `clock`, `process`, `disk`, `lie` or `script`.
+        weight: How often it is drawn, beside others of its group.
+        for_leases: Range of its length.
+        nodes: How many nodes the plan names: `none`, `one`, `two` or `some`.
+        amount: Range of its size.
+    """
+
+    group: str
+    weight: float = 1.0
+    for_leases: tuple[float, float] = (0.3, 4.0)
+    nodes: str = "one"
+    amount: tuple[int, int] = (0, 1)
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """A mix of faults.
+
+    Attributes:
+        groups: Weight of each group.
+        gaps_in_leases: Choices for the mean time between two faults.
+    """
+
+    groups: dict[str, float]
+    gaps_in_leases: tuple[float, ...]
+
+    def weight(self, kind: FaultKind) -> float:
+        """How often a kind is drawn."""
+        return self.groups.get(kind.group, 0.0) * kind.weight
+
+
+_SHORT = (0.05, 0.6)
+
+FAULTS: dict[str, FaultKind] = {
+    # Links. A group is cut off; the leader is; one direction; a node that hears nobody, or is heard by nobody.
+    "partition": FaultKind("network", 2.0, nodes="some"),
+    "isolate_leader": FaultKind("network", 2.0, nodes="none"),
+    "isolate_after_append": FaultKind("network", 2.0, nodes="none"),
+    "one_way": FaultKind("network", nodes="two"),
+    "half_deaf": FaultKind("network"),
+    "half_mute": FaultKind("network"),
+    "bridge": FaultKind("network", nodes="some"),
+    "clog": FaultKind("network", nodes="two"),
+    "swizzle": FaultKind("network", for_leases=(1.0, 5.0), nodes="some"),
+    "flap": FaultKind("network", nodes="two"),
+    "loss": FaultKind("network", nodes="none", amount=(5, 40)),
+    "delay": FaultKind("network", nodes="none", amount=(5, 90)),
+    "duplication": FaultKind("network", nodes="none", amount=(10, 50)),
+    "reordering": FaultKind("network", nodes="none", amount=(5, 90)),
+    "late_frames": FaultKind("network", nodes="none", amount=(2, 20)),
+    # Clocks, and processes that stand still.
+    "wall_step": FaultKind("clock", amount=(-6_000, 6_000)),
+    "rate_change": FaultKind("clock", amount=(-100, 100)),
+    "pause": FaultKind("clock", for_leases=_SHORT),
+    "long_pause": FaultKind("clock", 2.0, for_leases=(1.05, 3.0)),
+    "suspend": FaultKind("clock", for_leases=(0.5, 4.0)),
+    # Processes. A crash point names the step of persistence before which the node dies.
+    "crash": FaultKind("process", 2.0, amount=(0, 1)),
+    "restart": FaultKind("process", for_leases=(0.0, 0.05)),
+    "rolling_restart": FaultKind("process", 0.5, for_leases=(1.0, 4.0), nodes="none"),
+    "cold_restart": FaultKind("process", 0.5, for_leases=(0.02, 2.0), nodes="none"),
+    "power_loss": FaultKind("process", 1.5, for_leases=(0.02, 2.0), nodes="some"),
+    "restart_around": FaultKind("process", 1.5, for_leases=(0.5, 2.0)),
+    "crash_before_turn": FaultKind("process"),
+    "crash_before_write": FaultKind("process"),
+    "crash_in_write": FaultKind("process", 2.0, amount=(0, 1)),
+    "crash_after_write": FaultKind("process"),
+    "crash_between_sends": FaultKind("process", 1.5, amount=(1, 4)),
+    "crash_before_answers": FaultKind("process"),
+    "crash_in_start": FaultKind("process", amount=(1, 3)),
+    "crash_in_snapshot": FaultKind("process", 3.0, amount=(0, 1)),
+    # Disks. After a failed write a node must stop; a damaged store must not be used.
+    "disk_full": FaultKind("disk"),
+    "fsync_error": FaultKind("disk", amount=(0, 1)),
+    "slow_disk": FaultKind("disk", amount=(20, 600)),
+    "bit_rot": FaultKind("disk", 0.5, amount=(0, 4)),
+    "snapshot_rot": FaultKind("disk"),
+    # An engine that lies.
+    "forget_vote": FaultKind("lie", 1.5),
+    "vote_twice": FaultKind("lie", 1.5, for_leases=(1.5, 4.0)),
+    "ack_blindly": FaultKind("lie", 2.0),
+    "self_styled_leader": FaultKind("lie", 1.5),
+    "replace_entry": FaultKind("lie"),
+    "lose_journal": FaultKind("lie"),
+    "lose_suffix": FaultKind("lie", amount=(1, 5)),
+    "alter_journal": FaultKind("lie"),
+    "apply_twice": FaultKind("lie"),
+    "skip_entry": FaultKind("lie"),
+    # An adversary in the place of Raft.
+    "reign": FaultKind("script", 3.0, nodes="some"),
+    "split": FaultKind("script", 4.0, nodes="some"),
+    "usurp": FaultKind("script", 3.0, nodes="some"),
+    "amnesia": FaultKind("script", 1.5, for_leases=(0.5, 3.0)),
+    "fork": FaultKind("script", 0.3),
+}
+
+PROFILES: dict[str, Profile] = {
+    "calm": Profile({}, (1,)),
+    "faults": Profile({"network": 1.0, "clock": 1.0, "process": 0.6}, (0.7, 2, 5)),
+    "storage": Profile({"disk": 3.0, "process": 1.0, "network": 0.2}, (0.7, 2, 4)),
+    "drift": Profile({"network": 1.0, "clock": 0.6, "process": 0.3}, (0.7, 2)),
+    "misbehaviour": Profile({"lie": 2.0, "network": 0.5, "process": 0.3}, (0.7, 2)),
+    "adversary": Profile({"script": 4.0, "network": 0.2, "clock": 0.3, "process": 0.3}, (0.2, 0.4, 0.8, 1.5)),
+}
