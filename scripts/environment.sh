@@ -24,3 +24,20 @@ environment() {
     PATH="$(cd "$VENV/bin" && pwd):$PATH"
     export PATH
 }
+
+# system_packages COMMAND:PACKAGE ...: installs the Debian packages whose commands are missing, if it may. What stays
+# missing is said; tests that need it are skipped, and fail under CI=true.
+system_packages() {
+    local pair missing=()
+    for pair in "$@"; do
+        command -v "${pair%%:*}" > /dev/null || missing+=("${pair##*:}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+        echo "installing ${missing[*]} ..." >&2
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "${missing[@]}"; } >&2 ||
+            echo "could not install ${missing[*]}: tests that need them are skipped" >&2
+    else
+        echo "missing: ${missing[*]} (Debian's names); tests that need them are skipped" >&2
+    fi
+}

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -126,10 +127,15 @@ def of_run(pid):
 @pytest.mark.cluster
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_stays_behind_when_a_run_is_ended(tmp_path, how):
+    # Not below `tmp_path`: the sockets of the nodes lie there, and their paths may not be long.
+    with tempfile.TemporaryDirectory(prefix="gv-") as temporary:
+        end_a_run(tmp_path / "out", Path(temporary), how)
+
+
+def end_a_run(out, temporary, how):
     mark = str(os.getpid() * 100 + how)
-    command = [*COMMAND, "--scenario", "mixed", "--duration", "60s", "--out", str(tmp_path / "out")]
-    environment = {**os.environ, "GOVRAFT_TEST_RUN": mark, "TMPDIR": str(tmp_path / "t")}
-    (tmp_path / "t").mkdir()
+    command = [*COMMAND, "--scenario", "mixed", "--duration", "60s", "--out", str(out)]
+    environment = {**os.environ, "GOVRAFT_TEST_RUN": mark, "TMPDIR": str(temporary)}
     mounts = Path("/proc/self/mounts").read_text()
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as runner:
         try:
@@ -142,8 +148,8 @@ def test_nothing_stays_behind_when_a_run_is_ended(tmp_path, how):
         code = runner.wait(30)
     assert code == (3 if how == signal.SIGINT else -signal.SIGKILL)
     deadline = time.monotonic() + 15
-    while (of_run(mark) or list((tmp_path / "t").iterdir())) and time.monotonic() < deadline:
+    while (of_run(mark) or list(temporary.iterdir())) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert of_run(mark) == []
-    assert list((tmp_path / "t").iterdir()) == []
+    assert list(temporary.iterdir()) == []
     assert Path("/proc/self/mounts").read_text() == mounts
