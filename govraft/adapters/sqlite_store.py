@@ -26,6 +26,7 @@ from govraft.adapters import store_rows
 from govraft.adapters.snapshot_file import read_snapshot, snapshot_path, write_snapshot
 from govraft.adapters.store_guard import StoreGuard, guard_path, sync_directory
 from govraft.adapters.store_history import HistoryReader
+from govraft.adapters.store_log import LogFolding, inspection_mode, use_log
 from govraft.adapters.store_rules import Progress, advance
 from govraft.errors import CorruptionError, StorageError, require
 from govraft.ports.store import (
@@ -70,6 +71,7 @@ class SqliteStore:
         self._loaded: StoredState | None = None
         self._connection: sqlite3.Connection
         self._history: HistoryReader
+        self._folding: LogFolding
         self._progress: Progress
         self._writes: int
         is_new = not _exists(self._path)
@@ -155,15 +157,16 @@ class SqliteStore:
         self._writes = summary.writes
         self._connection = _connect(self._path, "rw")
         try:
-            mode = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            if mode != "wal":
-                message = f"`{self._path}` cannot use a write-ahead log: its file system lacks shared memory or locks"
-                raise StorageError(message, path=str(self._path))
+            use_log(self._connection, self._path)
+            self._folding = LogFolding(self._connection, self._path)
             # SAFETY: FULL syncs the log at every commit; without it an acked seq or a vote could be forgotten by a
             # power failure. test_sqlite_store.py::test_every_commit_is_synced
             self._connection.execute("PRAGMA synchronous = FULL")
             # One write at once: a disk that cannot be written to must stop the start, not the first vote.
             self._commit((), self._progress)
+            # SAFETY: a guard that says 0 tells of a store that was never opened; `create_store` relies on it.
+            # test_power_failure.py::test_a_store_that_does_not_keep_its_promise_is_found_out
+            self._guard.mark(self._writes, sync=True)
             sync_directory(self._path.parent)
             self._history = HistoryReader(_connect(self._path, "ro"), self._path)
             self._loaded = self._with_history(state, summary)
@@ -182,7 +185,7 @@ class SqliteStore:
 
     def _inspect(self, cluster_id: str, node_id: str, *, created: bool) -> tuple[StoredState, store_rows.Summary]:
         """Read and check everything without changing anything."""
-        with contextlib.closing(_connect(self._path, _inspection_mode(self._path))) as connection:
+        with contextlib.closing(_connect(self._path, inspection_mode(self._path))) as connection:
             store_rows.check_identity(connection, self._path, cluster_id, node_id)
             store_rows.check_structure(connection, self._path)
             state, summary = store_rows.read_state(connection, self._path, has_run_before=not created)
@@ -213,6 +216,7 @@ class SqliteStore:
             # SAFETY: durable when COMMIT returns, not before; test_sqlite_store.py::test_survives_kill
             execute("COMMIT")
             self._guard.mark(writes)
+            self._folding.after(ops)
         except BaseException as error:
             # SAFETY: what the disk holds is unknown now; test_sqlite_store.py::test_a_failed_write_is_the_last
             self._failure = str(error) or type(error).__name__
@@ -252,7 +256,7 @@ class SqliteStore:
     def _refuse_unguarded(self, cluster_id: str, node_id: str) -> None:
         """A file without its guard is foreign, or a copy. Say which; nothing is locked or changed for it."""
         try:
-            with contextlib.closing(_connect(self._path, _inspection_mode(self._path))) as connection:
+            with contextlib.closing(_connect(self._path, inspection_mode(self._path))) as connection:
                 store_rows.check_identity(connection, self._path, cluster_id, node_id)
         except store_rows.UNREADABLE as error:
             raise store_rows.failure(error, self._path) from error
@@ -270,18 +274,21 @@ def create_store(path: Path, *, cluster_id: str, node_id: str) -> None:
     """Make the store of a node that has never run; its directory exists.
 
     A node that finds no store refuses to start: an empty one in the place of a lost one would have forgotten what the
-    node promised. So that there is one at its first start, this is called once in the life of a node.
+    node promised. So that there is one at its first start, this is called once in the life of a node; again only when a
+    power failure or a kill cut it short.
 
     Raises:
         StorageError: There is one already, or traces of one, or the disk failed.
     """
     path = Path(os.path.realpath(path))
-    for file in (path, guard_path(path)):
-        if file.exists():
-            message = f"`{file}` exists already: the node has a store, or had one; nothing was changed"
-            raise StorageError(message, code="storage_exists", path=str(file))
+    if path.exists():
+        raise _made_already(path)
     guard = StoreGuard(path)
     try:
+        # SAFETY: a guard without a mark is what a power failure leaves of this very function. One with a mark is left
+        # of a lost store; test_store_creation.py::test_a_guard_of_a_store_that_was_opened_stands_in_the_way
+        if guard.writes:
+            raise _made_already(guard_path(path))
         _create_files(path, guard, cluster_id, node_id)
     except sqlite3.Error as error:
         raise StorageError(f"cannot create `{path}`: {error}", path=str(path)) from error
@@ -289,6 +296,11 @@ def create_store(path: Path, *, cluster_id: str, node_id: str) -> None:
         raise StorageError(f"cannot create `{path}`: {error.strerror}", path=str(path)) from error
     finally:
         guard.release()
+
+
+def _made_already(file: Path) -> StorageError:
+    message = f"`{file}` exists already: the node has a store, or had one; nothing was changed"
+    return StorageError(message, code="storage_exists", path=str(file))
 
 
 def _create_files(path: Path, guard: StoreGuard, cluster_id: str, node_id: str) -> None:
@@ -303,8 +315,9 @@ def _create_files(path: Path, guard: StoreGuard, cluster_id: str, node_id: str) 
         leftover.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     with contextlib.closing(_connect(draft, "rw")) as connection:
-        _build_schema(connection, cluster_id, node_id)
+        _build_schema(connection, draft, cluster_id, node_id)
     guard.mark(0, sync=True)
+    # The guard has its name for good: SQLite synced the directory since, for its journal.
     # SAFETY: a file is there whole or not at all; test_sqlite_store.py::test_an_interrupted_creation_is_repeated
     draft.rename(path)
     sync_directory(path.parent)
@@ -353,16 +366,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _inspection_mode(path: Path) -> str:
-    """How to read a file that nobody may be writing, leaving no trace.
-
-    Without a write-ahead log SQLite would create an empty one even to read; `immutable` keeps it from that.
-    """
-    log = path.with_name(path.name + "-wal")
-    return "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
-
-
-def _build_schema(connection: sqlite3.Connection, cluster_id: str, node_id: str) -> None:
+def _build_schema(connection: sqlite3.Connection, path: Path, cluster_id: str, node_id: str) -> None:
     require(cluster_id and node_id, "a store belongs to one node of one cluster")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")
@@ -374,6 +378,9 @@ def _build_schema(connection: sqlite3.Connection, cluster_id: str, node_id: str)
     connection.execute(_PUT_RECORD, store_rows.record_row("summary", store_rows.Summary.of(Progress(), 0)))
     connection.execute(_PUT_RECORD, store_rows.record_row("hard_state", HardState()))
     connection.execute("COMMIT")
+    # Here and not at the first start: a rollback journal of the database itself, brought back by a power failure,
+    # would keep the node from starting.
+    use_log(connection, path)
 
 
 def _exists(path: Path) -> bool:

@@ -3,7 +3,7 @@
 Why a mark: SQLite treats a write-ahead log as ending at its first damaged frame, and a database whose log was deleted
 or that was restored from an older copy is intact for every check of its own. In all three cases the node would forget
 votes and acked seqs without a sign. So the number of the last durable write is kept here too. It is written after
-each commit and not synced: after a power failure it may lag behind the database, never run ahead of it.
+each commit, and synced only once a start: after a power failure it may lag behind the database, never run ahead of it.
 
 Bytes: 8 magic, u64be writes, 8 first bytes of their sha256.
 """
@@ -77,7 +77,8 @@ class StoreGuard:
 
     def _read(self) -> int | None:
         content = os.pread(self._descriptor, _MARK.size + 1, 0)
-        if not content:
+        if not any(content):
+            # Zeros are what a power failure may leave of a first mark. A database beside such a guard is refused.
             return None
         if len(content) == _MARK.size:
             magic, writes, checksum = _MARK.unpack(content)

@@ -71,8 +71,8 @@ DURABILITY_MUTANTS = (
         "missing-database-made-anew",
         "a node that has run never starts on an empty store",
         _STORE,
-        "    if guard.writes:\n",
-        "    if guard.writes == 0:\n",
+        "    if guard.writes:\n        message = (\n",
+        "    if guard.writes == 0:\n        message = (\n",
         _STORE_TESTS,
     ),
     Mutant(
