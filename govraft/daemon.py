@@ -70,16 +70,14 @@ def run(config_path: Path) -> int:
     config, genesis, identity = load_node_files(config_path)
     _raise_descriptor_limit()
     try:
-        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # A missing directory is not made: it would hide that a volume is not mounted or a path is wrong
+        # (test_missing_store.py::test_a_node_without_a_store_makes_nothing).
         store = SqliteStore(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, may_create=False)
-    except OSError as error:
-        message = f"`{error.filename}`: {error.strerror}"
-        raise ConfigError(message, file=str(config.file), key="node.data_dir") from error
     except StorageError as error:
         _refuse(config_path, error)
         return EXIT_HALTED
     try:
+        _make_socket_directory(config)
         return uvloop.run(_Daemon(config, genesis, identity, store).run())
     except (CorruptionError, StorageError) as error:
         _refuse(config_path, error)
@@ -109,6 +107,14 @@ def rehearse(config_path: Path, database: Path) -> None:
 def _refuse(config_path: Path, error: StorageError) -> None:
     next_step = f"govraft-node check-store --config {shlex.quote(str(config_path))}"
     _log.critical("store refused", error=str(error), code=error.code, next=f"restore no copy; run `{next_step}`")
+
+
+def _make_socket_directory(config: NodeConfig) -> None:
+    try:
+        config.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"`{error.filename}`: {error.strerror}"
+        raise ConfigError(message, file=str(config.file), key="listen.socket") from error
 
 
 def _raise_descriptor_limit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import operator
+import struct
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
@@ -13,14 +14,39 @@ import msgspec
 from govraft.api.decisions import Decisions
 from govraft.api.socket_office import Office
 from govraft.api.wire import MALFORMED_ERRORS, one_line
-from govraft.core.model.limits import REQUEST_BYTES
+from govraft.core.model.limits import BATCH_CHECKS, REQUEST_BYTES
 from govraft.core.model.reasons import Reason
 from govraft.core.model.verdict import Allow, Deny, Verdict
-from govraft.errors import InputError
+from govraft.errors import InputError, LimitExceededError
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "split_requests"]
 
 REDECISIONS = 2
+
+_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_LONG_ARRAYS = {0xDC: struct.Struct(">H"), 0xDD: struct.Struct(">I")}
+"""How the number of items follows the first byte of an array that is too long for a single byte."""
+
+
+def split_requests(requests: msgspec.Raw) -> list[msgspec.Raw]:
+    """Cut the array of a `check_many` into its items.
+
+    Raises:
+        InputError: It is no array.
+        LimitExceededError: It has too many items.
+    """
+    encoded = bytes(requests)
+    header = _LONG_ARRAYS.get(encoded[0]) if encoded else None
+    if header is not None and len(encoded) > header.size:
+        (count,) = header.unpack_from(encoded, 1)
+        # SAFETY: looked up before anything is cut: a million items would hold up everybody else;
+        # test_review_of_turns.py::test_a_batch_that_is_too_long_is_not_cut_into_its_items
+        if count > BATCH_CHECKS:
+            raise LimitExceededError(f"{count} requests: send at most {BATCH_CHECKS} at a time")
+    try:
+        return _decoder.decode(encoded)
+    except MALFORMED_ERRORS as error:
+        raise InputError(f"`requests` is not an array of requests: {one_line(str(error))}") from error
 
 
 class Batch:

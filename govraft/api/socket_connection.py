@@ -186,6 +186,10 @@ class ClientConnection(asyncio.Protocol):
             self.refuse(error)
         except InvariantViolation as violation:
             self.halt(violation)
+        except Exception:
+            # Its answer is lost, and it may never be read from again: better that the client knows.
+            self.abort()
+            raise
         else:
             self._account(waiting=waiting)
 

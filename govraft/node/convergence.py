@@ -128,7 +128,7 @@ class Convergence:
         self.equivocators: dict[str, bytes] = {}
         self.rejected_messages = 0
         self.last_refusal: Refusal | None = None
-        self._distrusted = ("", BoottimeNs(0))
+        self._distrusted: dict[str, BoottimeNs] = {}
         self._waiting_probe: tuple[Signed, Probe] | None = None
         self._witnessed: dict[tuple[str, int], tuple[bytes, bytes]] = {}
         self._round_seq = 0
@@ -232,14 +232,14 @@ class Convergence:
     def distrust(self, leader: str, reason: Reason, message: str) -> None:
         """Turn a deaf ear to a leader that can lead nobody to a certificate, so that the others elect a better one."""
         self.diagnosis.set(reason, message)
-        self._distrusted = (leader, BoottimeNs(self._clock.boottime() + _DISTRUST_LEASES * self._timing.grant_ns))
+        self._distrusted[leader] = BoottimeNs(self._clock.boottime() + _DISTRUST_LEASES * self._timing.grant_ns)
 
     def is_distrusted(self, peer: str) -> bool:
         """Whether that member, as leader, has lately shown another state, or entries that no node can cosign.
 
         For a few leases: long enough to elect another one, and short enough for a node that is itself the odd one.
         """
-        return peer == self._distrusted[0] and self._clock.boottime() < self._distrusted[1]
+        return self._clock.boottime() < self._distrusted.get(peer, 0)
 
     def _take_ack(self, signed: Signed, sequencer: Sequencer, effects: Effects) -> None:
         ack = open_ack(signed, self._electorate, self._cluster, self._is_valid)

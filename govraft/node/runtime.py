@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
+from typing import NamedTuple
 
 from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.reasons import Reason
@@ -39,21 +40,12 @@ CHECKS_TURN_S = 0.002
 WRITE_S_MAX = 30.0
 
 
-class _WaitingCheck:
+class _WaitingCheck(NamedTuple):
     """A check that waits for the next certificate."""
 
-    __slots__ = ("at_least", "deadline", "future", "request")
-
-    def __init__(self, request: Request, at_least: int, deadline: int, future: asyncio.Future[Verdict]) -> None:
-        self.request: Request | None = request
-        self.at_least = at_least
-        self.deadline = deadline
-        self.future = future
-
-    def let_go(self, future: asyncio.Future[Verdict]) -> None:
-        """Forget the request."""
-        del future
-        self.request = None
+    request: Request
+    at_least: int
+    deadline: int
 
 
 class NodeRuntime:
@@ -95,7 +87,7 @@ class NodeRuntime:
         self._write_began = 0.0
         self._is_halted = False
         self._submitted: set[asyncio.Future[dict[str, object]]] = set()
-        self._waiting: list[_WaitingCheck] = []
+        self._waiting: dict[asyncio.Future[Verdict], _WaitingCheck] = {}
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -157,10 +149,10 @@ class NodeRuntime:
             return self._core.deny_waiting(at_least)
         future: asyncio.Future[Verdict] = self._loop.create_future()
         deadline = self._clock.boottime() + self._sync_wait_ns
-        item = _WaitingCheck(request, at_least, deadline, future)
-        # Given up, it must not hold its request, which can be large, until it is looked at again.
-        future.add_done_callback(item.let_go)
-        self._waiting.append(item)
+        self._waiting[future] = _WaitingCheck(request, at_least, deadline)
+        # SAFETY: given up, it must hold neither its request, which can be large, nor the place of another;
+        # test_review_findings.py::test_checks_that_were_given_up_leave_their_places_at_once
+        future.add_done_callback(self._forget)
         return future
 
     async def submit(self, envelope: bytes, *, wait: str, timeout_ms: int) -> dict[str, object]:
@@ -287,24 +279,29 @@ class NodeRuntime:
         now = self._clock.boottime()
         # Bounded in number and time, so that checks that wait cannot hold up what they wait for.
         end, looked = perf_counter() + CHECKS_TURN_S, 0
-        still: list[_WaitingCheck] = []
-        for item in self._waiting:
+        vain: int | None = None
+        for future, item in sorted(self._waiting.items(), key=lambda entry: entry[1].at_least):
+            # SAFETY: whoever asks for a higher seq than one that waits in vain does so too, and is passed over: asking
+            # for it anew would delay those that can be answered;
+            # test_review_findings.py::test_checks_that_wait_in_vain_do_not_stand_before_the_others
+            if future.done() or (vain is not None and now < item.deadline):
+                continue
             if looked >= CHECKS_PER_TURN or perf_counter() > end:
+                self.wake()
                 break
             looked += 1
-            if item.future.done() or item.request is None:
-                continue
             verdict = self._core.check(item.request, at_least=item.at_least)
             if verdict is None and now >= item.deadline:
                 verdict = self._core.deny_waiting(item.at_least)
             if verdict is None:
-                still.append(item)
+                vain = item.at_least
             else:
-                item.future.set_result(verdict)
-        later = self._waiting[looked:]
-        self._waiting = later + still
-        if later and len(still) < looked:
-            self.wake()
+                self._forget(future)
+                future.set_result(verdict)
+
+    def _forget(self, future: asyncio.Future[Verdict]) -> None:
+        """Let go of a check that is answered or given up."""
+        self._waiting.pop(future, None)
 
     def _dismiss(self, message: str) -> None:
         """Answer whoever still waits: nothing more will be known here."""
@@ -312,10 +309,10 @@ class NodeRuntime:
             if not future.done():
                 error = AvailabilityError(f"{message}; the outcome is not known", code="node_halted", definite=False)
                 future.set_exception(error)
-        for item in self._waiting:
-            if not item.future.done():
-                item.future.set_result(Deny(reason=Reason.NODE_UNREACHABLE, message=message, node=self._node_id))
-        self._waiting = []
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(Deny(reason=Reason.NODE_UNREACHABLE, message=message, node=self._node_id))
+        self._waiting = {}
 
     def _guarded(self, call: Callable[[], None]) -> None:
         """Run a step of the core; if it raises, its state is not known to be whole any more."""

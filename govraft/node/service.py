@@ -15,7 +15,14 @@ from govraft.core.model.outcome import Rejected, Rejection
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Allow, Verdict
-from govraft.errors import AvailabilityError, DecodeError, InputError, LimitExceededError, RejectedError
+from govraft.errors import (
+    AvailabilityError,
+    CorruptionError,
+    DecodeError,
+    InputError,
+    LimitExceededError,
+    RejectedError,
+)
 from govraft.node.proposals import Examine, examine_proposal
 from govraft.node.runtime import NodeRuntime
 from govraft.ports.clock import Clock
@@ -63,6 +70,7 @@ class NodeService:
         self._started = clock.boottime()
         self._examining = asyncio.Semaphore(EXAMINATIONS)
         self._examinations = 0
+        self._paging = asyncio.Lock()
         self._watchers: set[asyncio.Event] = set()
         self._seen: tuple[int, str] = (-1, "")
         self._unlisten: Callable[[], None] | None = None
@@ -321,10 +329,23 @@ class NodeService:
         return list(itertools.islice(found, MARKS_MAX))
 
     async def _lineage(self, params: dict[str, Any]) -> dict[str, Any]:
-        machine = self._core.machine
-        first, last = _natural(params, "from", 1), _natural(params, "to", machine.seq)
+        first, last = _natural(params, "from", 1), _natural(params, "to", self._core.machine.seq)
         if first < 1:
             raise LimitExceededError("`from` must be at least 1")
+        # SAFETY: old entries are read back from the disk in the node's loop: one page, then everybody else;
+        # test_review_findings.py::test_one_page_of_lineage_is_put_together_in_a_turn
+        async with self._paging:
+            await asyncio.sleep(0)
+            try:
+                return await self._page(first, last)
+            except CorruptionError as error:
+                # SAFETY: a node whose store is damaged does not go on voting, whoever came upon the damage;
+                # test_review_findings.py::test_damage_that_a_client_comes_upon_halts_the_node
+                self._runtime.halt(error)
+                raise
+
+    async def _page(self, first: int, last: int) -> dict[str, Any]:
+        machine = self._core.machine
         last = min(last, machine.seq, first + PAGE_MAX - 1)
         leaves: list[bytes] = []
         entries: list[bytes | None] = []

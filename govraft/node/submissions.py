@@ -14,7 +14,7 @@ constant stream of commands.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -39,6 +39,7 @@ __all__ = ["SUBMISSION_CHANNEL", "Done", "Submissions"]
 
 SUBMISSION_CHANNEL = 3
 _RESEND_NS = 500 * NS_PER_MS
+_TICKETS_OF_ONE_ENVELOPE = 16
 _REJECTIONS = frozenset(item.value for item in Rejection)
 
 Done = Callable[[dict[str, Any] | GovraftError], None]
@@ -81,6 +82,7 @@ class Submissions:
         self._tickets: dict[bytes, list[_Ticket]] = {}
         self._applied: list[_Ticket] = []
         self._count = 0
+        self._copies: Counter[bytes] = Counter()
         self._shares = Shares()
         self._queue: dict[bytes, _Queued] = {}
         self._queue_shares = Shares()
@@ -104,9 +106,15 @@ class Submissions:
         if self._count >= limits.PENDING_SUBMITS:
             done(AvailabilityError("too many commands are pending; try again", code="queue_full"))
             return
+        name = digest("envelope", envelope)
+        # SAFETY: whoever has seen an envelope can hand it in again and again: that must not use up the places of its
+        # authority, or of all; test_review_findings.py::test_copies_of_one_command_take_few_places
+        if self._copies[name] >= _TICKETS_OF_ONE_ENVELOPE:
+            message = "this very command is pending many times already; wait for one of them"
+            done(AvailabilityError(message, code="queue_full", definite=False))
+            return
         examined = self._machine.examine(envelope, self._clock.wall())
         now = self._clock.boottime()
-        name = digest("envelope", envelope)
         ticket = _Ticket(name, envelope, "", wait, BoottimeNs(now + timeout_ms * NS_PER_MS), done)
         if isinstance(examined, Rejected):
             self._refuse_or_recall(ticket, examined)
@@ -120,8 +128,7 @@ class Submissions:
             return
         if wait == "none":
             done(_pending(ticket))
-        self._count += 1
-        self._shares.take(ticket.authors)
+        self._take_place(ticket)
         self._tickets.setdefault(name, []).append(ticket)
 
     def _authors_of(self, envelope: bytes) -> tuple[str, ...]:
@@ -145,7 +152,7 @@ class Submissions:
         if ticket.wait == "none":
             ticket.done(_pending(ticket))
             return
-        self._count += 1
+        self._take_place(ticket)
         self._applied.append(ticket)
 
     def on_frame(self, peer: str, payload: bytes, sequencer: Sequencer, effects: Effects) -> None:
@@ -286,9 +293,17 @@ class Submissions:
         if ticket.wait != "none":
             ticket.done(answer)
 
+    def _take_place(self, ticket: _Ticket) -> None:
+        self._count += 1
+        self._shares.take(ticket.authors)
+        self._copies[ticket.digest] += 1
+
     def _give_up_place(self, ticket: _Ticket) -> None:
         self._count -= 1
         self._shares.give_back(ticket.authors)
+        self._copies[ticket.digest] -= 1
+        if not self._copies[ticket.digest]:
+            del self._copies[ticket.digest]
 
     def _forward(self, sequencer: Sequencer, now: BoottimeNs, effects: Effects) -> None:
         leader = sequencer.leader_hint

@@ -101,7 +101,7 @@ class LocalCluster(LinkFaults):
         self._directory = directory
         self._timing = dict(timing or {})
         self._programs = dict(programs or {})
-        self.network: ClusterNetwork = network or (ProxyNetwork() if links else DirectNetwork())
+        self.network: ClusterNetwork = network or (ProxyNetwork() if links and nodes > 1 else DirectNetwork())
         self._temporary: Path | None = None
         self._sweeper: subprocess.Popen[bytes] | None = None
         self.nodes: dict[str, LocalNode] = {}

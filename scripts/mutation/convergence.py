@@ -11,7 +11,7 @@ _UNIT = "tests/unit/convergence"
 _RULES = "tests/simulation/test_rules.py"
 _NODE = "tests/unit/node/test_convergence.py"
 
-_ADVERSARY = ("adversary", 0, 9)
+_ADVERSARY = ("adversary", 0, 19)
 """Scripted Raft views over real nodes: two leaders at once, cut and late links, restarts."""
 
 CONVERGENCE_MUTANTS = (
@@ -22,6 +22,7 @@ CONVERGENCE_MUTANTS = (
         "end = self._timing.lease_end(made.boottime)",
         "end = self._timing.lease_end(now)",
         (_RULES, f"{_UNIT}/test_holder.py"),
+        _ADVERSARY,
     ),
     Mutant(
         "acks-below-the-highest",
@@ -48,6 +49,7 @@ CONVERGENCE_MUTANTS = (
         "        if not self.is_ready(view.boottime):\n            return Refusal.RESTARTING\n",
         "",
         (_RULES, f"{_UNIT}/test_cosigner.py"),
+        _ADVERSARY,
     ),
     Mutant(
         "every-start-is-the-first",
@@ -82,6 +84,7 @@ CONVERGENCE_MUTANTS = (
         "-(-self.lease_ms * NS_PER_MS * (_PPM + self.drift_ppm) // _PPM)",
         "-(-self.lease_ms * NS_PER_MS * (_PPM - self.drift_ppm) // _PPM)",
         (_RULES, f"{_UNIT}/test_timing.py"),
+        _ADVERSARY,
     ),
     Mutant(
         "lease-held-too-long",
@@ -90,6 +93,7 @@ CONVERGENCE_MUTANTS = (
         "return self.lease_ms * NS_PER_MS * (_PPM - self.drift_ppm) // _PPM",
         "return self.lease_ms * NS_PER_MS * (_PPM + self.drift_ppm) // _PPM",
         (_RULES, f"{_UNIT}/test_timing.py"),
+        _ADVERSARY,
     ),
     Mutant(
         "leader-does-not-wait",
@@ -98,6 +102,7 @@ CONVERGENCE_MUTANTS = (
         "if node in voters and moved_on.keys() >= set(ack.outstanding)",
         "if node in voters",
         (f"{_UNIT}/test_round.py", _RULES),
+        _ADVERSARY,
     ),
     Mutant(
         "holder-believes-the-leader",
@@ -106,6 +111,7 @@ CONVERGENCE_MUTANTS = (
         "        if missing:\n            waiting |= missing\n            continue\n",
         "",
         (f"{_UNIT}/test_certificate.py", _RULES),
+        _ADVERSARY,
     ),
     Mutant(
         "serves-on-after-its-ack",
@@ -114,6 +120,7 @@ CONVERGENCE_MUTANTS = (
         "            self.holder.stop_below(answer.seq)\n",
         "",
         (_NODE, _RULES),
+        _ADVERSARY,
     ),
     Mutant(
         "takes-a-lease-below-its-ack",
@@ -122,6 +129,7 @@ CONVERGENCE_MUTANTS = (
         "if made is None or probe.checkpoint.seq < self._floor:",
         "if made is None:",
         (f"{_UNIT}/test_holder.py", _RULES),
+        _ADVERSARY,
     ),
     Mutant(
         "acks-of-another-probe-count",

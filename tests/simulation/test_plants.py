@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from simulation import plans
 from simulation import test_rules as rules
 
 from govraft.adapters.engine.journal import EngineJournal
+from govraft.core.convergence import certificate
+from govraft.core.convergence.holder import Holder
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.machine.machine import Machine
+from govraft.core.model.electorate import Electorate
 from govraft.node.effects import Effects
 from govraft.testing.simulation import draw_plan, simulate
 from govraft.testing.simulation.clients import Clients
@@ -26,6 +31,36 @@ def first_broken(profile: str, seeds: int = 24):
     return 0, set()
 
 
+def leases_run_too_long(patch):
+    """L(1+ρ) by the holder's clock."""
+    patch.setattr(LeaseTiming, "hold_ns", LeaseTiming.grant_ns)
+
+
+def grants_are_over_too_soon(patch):
+    """L(1-ρ) by the voter's clock."""
+    patch.setattr(LeaseTiming, "grant_ns", LeaseTiming.hold_ns)
+
+
+def one_voter_too_few(patch):
+    original = Electorate.quorum_count.fget
+    patch.setattr(Electorate, "quorum_count", property(lambda self: original(self) - 1))
+
+
+def holders_believe_the_leader(patch):
+    """Whom an ack names as outstanding is no matter to whoever gets the lease; honest leaders look as ever."""
+    original = certificate._granting_voters
+
+    def granting(lease, probe, acks, electorate):
+        return original(lease, probe, [msgspec.structs.replace(ack, outstanding=()) for ack in acks], electorate)
+
+    patch.setattr(certificate, "_granting_voters", granting)
+
+
+def leases_outlive_the_ack(patch):
+    """The gate denies even so: the state is newer than the lease."""
+    patch.setattr(Holder, "stop_below", lambda self, seq: None)
+
+
 @pytest.mark.parametrize(
     ("plant", "rule"),
     [
@@ -36,6 +71,13 @@ def first_broken(profile: str, seeds: int = 24):
         (rules.no_record_on_disk, "sent_before_durable"),
         (rules.one_voter_is_a_quorum, "stale_allow"),
         (rules.serving_goes_on_after_the_ack, "fork"),
+        (rules.leases_counted_from_receipt, "stale_allow"),
+        (rules.clocks_trusted_to_be_exact, "stale_allow"),
+        (leases_run_too_long, "stale_allow"),
+        (grants_are_over_too_soon, "stale_allow"),
+        (one_voter_too_few, "stale_allow"),
+        (holders_believe_the_leader, "stale_allow"),
+        (leases_outlive_the_ack, "held_below_ack"),
     ],
     ids=lambda item: getattr(item, "__name__", ""),
 )

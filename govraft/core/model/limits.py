@@ -65,8 +65,8 @@ ENGINE_BACKLOG_BYTES = 32 * 1024 * 1024
 ENGINE_WINDOW_ENTRIES = 4_096
 """Newest journal entries that stay in memory, so that a follower that lags a little is fed without the disk."""
 ENGINE_WINDOW_BYTES = 16 * 1024 * 1024
-JOURNAL_READ_ENTRIES = 256
-"""Old entries read back from the store at once: at most 16 MiB."""
+JOURNAL_READ_ENTRIES = 64
+"""Old entries read back from the store at once: at most 4 MiB, in the loop of the node."""
 SNAPSHOT_ENTRIES = 10_000
 """Applied entries between two snapshots."""
 SNAPSHOT_BYTES = 1024 * 1024 * 1024

@@ -110,7 +110,8 @@ class _Worker(ABC):
             thread.start()
         # A signal is only handled in the main thread, between two waits.
         while not self.stopped.wait(0.2):
-            if not all(thread.is_alive() for thread in self._threads):
+            # They may have heard that it is over a moment before this thread looks.
+            if not all(thread.is_alive() for thread in self._threads) and not self.stopped.is_set():
                 raise RuntimeError("a thread of the worker ended: its error was printed before")
         for thread in self._threads:
             thread.join(_JOIN_S)

@@ -41,13 +41,16 @@ class Adversary:
     """The logs, and what each node believes.
 
     Attributes:
+        is_honest: Whether it has given up, and only lets the cluster be.
+        quiet: Nodes that it does not let propose; none while no scheme is under way.
         logs: Entries, in the order in which they were committed. A node stays with one log.
         views: By node.
     """
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world, self._rng = world, rng
-        self._is_honest = False
+        self.is_honest = False
+        self.quiet: frozenset[str] = frozenset()
         self.logs: list[list[bytes]] = [[], []]
         self.views = {name: View() for name in world.cast.names}
 
@@ -86,7 +89,8 @@ class Adversary:
         self.commit(entry, own.log)
         self.advance(name)
         for other, view in self.views.items():
-            if view.leader == name and (self._is_honest or self._rng.random() < 0.8):
+            # While a scheme is under way all hear of it: a leader that is alone with its seq certifies nothing.
+            if view.leader == name and (self.is_honest or self.quiet or self._rng.random() < 0.8):
                 self.advance(other)
 
     def settle(self, honest: list[str]) -> None:
@@ -95,7 +99,7 @@ class Adversary:
             # A fork shows only at a seq that is certified.
             log.append(b"the last entry of log %d" % number)
         names = self._world.cast.names
-        self._is_honest = True
+        self.is_honest, self.quiet = True, frozenset()
         self.advance(*names)
         self.lead(honest[0], *[name for name in names if name != honest[0]])
 
@@ -157,7 +161,7 @@ class ScriptedSequencer:
 
     def propose(self, entry: bytes) -> None:
         """As the port: what a self-styled leader proposes enters its own log, and maybe the other."""
-        if not self.is_leader:
+        if not self.is_leader or self._name in self._adversary.quiet:
             raise AvailabilityError("the adversary has another favourite", code="not_leader")
         self._adversary.proposed(self._name, entry)
 

@@ -105,7 +105,10 @@ FAULTS: dict[str, FaultKind] = {
     "reign": FaultKind("script", 3.0, nodes="some"),
     "split": FaultKind("script", 4.0, nodes="some"),
     "usurp": FaultKind("script", 3.0, nodes="some"),
-    "amnesia": FaultKind("script", 1.5, for_leases=(0.5, 3.0)),
+    "amnesia": FaultKind("script", 2.0, for_leases=(0.5, 1.5), nodes="two"),
+    "late_lease": FaultKind("script", 3.0, for_leases=(1.6, 2.4), nodes="two"),
+    "slow_holder": FaultKind("script", 2.0, for_leases=(1.3, 1.6), nodes="two"),
+    "careless_leader": FaultKind("script", 1.5, for_leases=(0.3, 0.9), nodes="two"),
     "fork": FaultKind("script", 0.3),
 }
 

@@ -71,7 +71,7 @@ class FaultMachine:
         self._starts |= dict.fromkeys(CRASH_POINTS, self._arm)
         self._starts |= dict.fromkeys(LIES, self._lie)
         if world.adversary is not None:
-            script = Script(world, world.adversary, self._links.partition)
+            script = Script(world, world.adversary, self.strike, self._links.partition)
             self._starts |= script.starts
 
     def begin(self) -> None:
@@ -85,6 +85,7 @@ class FaultMachine:
             self._end(number)
         self._is_over = True
         self._world.on_append.clear()
+        self._world.on_sign.clear()
         for host in self._hosts.values():
             host.armed.clear()
             host.disk.failure = ""

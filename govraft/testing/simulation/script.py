@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from govraft.testing.simulation.adversary import Adversary
+from govraft.testing.simulation.link_faults import End
 from govraft.testing.simulation.plan import Fault
+from govraft.testing.simulation.schemes import Schemes
 
 if TYPE_CHECKING:
     from govraft.testing.simulation.world import World
 
 __all__ = ["Script"]
-
-End = Callable[[], None]
 
 
 def _nothing() -> None:
@@ -27,16 +28,24 @@ class Script:
         starts: By kind.
     """
 
-    def __init__(self, world: World, adversary: Adversary, partition: Callable[[Fault], End | None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        adversary: Adversary,
+        strike: Callable[[Fault, tuple[str, ...], End], None],
+        partition: Callable[[Fault], End | None],
+    ) -> None:
         self._world, self._adversary, self._partition = world, adversary, partition
         self._part: End = _nothing
+        self._schemes = Schemes(world, adversary, strike, self._make_whole)
+        acts = {"reign": self._reign, "split": self._split, "usurp": self._usurp, "fork": self._fork}
         self.starts: dict[str, Callable[[Fault], End | None]] = {
-            "reign": self._reign,
-            "split": self._split,
-            "usurp": self._usurp,
-            "amnesia": self._amnesia,
-            "fork": self._fork,
+            kind: functools.partial(self._act, act) for kind, act in acts.items()
         }
+        self.starts |= self._schemes.starts
+
+    def _act(self, act: Callable[[Fault], End | None], fault: Fault) -> End | None:
+        return None if self._schemes.is_under_way else act(fault)
 
     def _reign(self, fault: Fault) -> End:
         """One leader, for all who are named and at times for everybody; all at one seq."""
@@ -57,6 +66,10 @@ class Script:
             self._adversary.lead(*movers)
         return end
 
+    def _make_whole(self) -> None:
+        self._part()
+        self._part = _nothing
+
     def _cut(self, fault: Fault) -> End | None:
         """Only the latest act's partition stands: with several on top of each other nothing would ever be certified."""
         self._part()
@@ -72,20 +85,6 @@ class Script:
             return None
         self._adversary.lead(last, *[name for name in fault.nodes if name != last])
         return self._cut(fault) if fault.salt % 2 else _nothing
-
-    def _amnesia(self, fault: Fault) -> End | None:
-        """One is cut off with the lease it holds; all who granted it are restarted, remember nothing, and move on."""
-        end = self._cut(fault)
-        rest = self._rest(fault)
-        for name in rest:
-            host = self._world.hosts[name]
-            if not host.is_paused and host.core is not None:
-                host.crash(lands=fault.salt % 2 == 0)
-                host.start()
-        self._adversary.commit(b"unreadable, of fault %d" % fault.number, 0)
-        self._adversary.advance(*rest)
-        self._adversary.lead(*rest)
-        return end
 
     def _fork(self, fault: Fault) -> End | None:
         """From now on one node is given the other log. Never more than the cluster can spare."""

@@ -10,7 +10,7 @@ from govraft.core.model.units import NS_PER_MS
 from govraft.node.core import NodeCore, NodeSettings
 from govraft.node.effects import Effects
 from govraft.ports.sequencer import Sequencer
-from govraft.ports.store import Append, StoredState
+from govraft.ports.store import Append, SetCosigner, StoredState
 from govraft.testing.history import Event
 from govraft.testing.simulation.adversary import Adversary
 from govraft.testing.simulation.agenda import Agenda
@@ -34,6 +34,8 @@ class World:
         watcher: Holds every moment against what must always be true.
         moments: Crash points at which a node died.
         on_append: Told, once each, when a leader has appended and nobody has heard of it yet.
+        on_sign: By node: told once, when it is about to write that it acks a higher seq.
+        careless: Nodes that, as leaders, put leases together before everybody has moved on.
         distrusted: Nodes whose engine lies.
     """
 
@@ -65,7 +67,9 @@ class World:
             for name, rate in zip(self.cast.names, configuration.rates, strict=True)
         }
         self.on_append: list[Callable[[Host], None]] = []
+        self.on_sign: dict[str, Callable[[], None]] = {}
         self.liars = {name: Liar() for name in self.cast.names}
+        self.careless: set[str] = set()
         self.distrusted: set[str] = set()
         is_adversary = configuration.engine == "adversary"
         self.adversary = Adversary(self, stream(configuration.seed, "adversary")) if is_adversary else None
@@ -147,12 +151,14 @@ class World:
         self.moments.append(point)
 
     def noticed_write(self, host: Host, effects: Effects) -> None:
-        """A batch is about to be written; tells whoever waits for an append of the leader."""
+        """A batch is about to be written; tells whoever waits for an append of the leader, or for a first ack."""
         for operation in effects.batch.ops:
             if isinstance(operation, Append):
                 self.watcher.appended(operation.entry.payload)
                 if self.on_append and host.core is not None and host.core.sequencer.is_leader:
                     self.on_append.pop()(host)
+            elif isinstance(operation, SetCosigner) and host.name in self.on_sign:
+                self.on_sign.pop(host.name)()
 
     def start_all(self) -> None:
         """Begin."""

@@ -518,6 +518,16 @@ def test_a_lying_leader_is_replaced(kind, reason):
     assert convergence.diagnosis.reason is reason
 
 
+def test_two_lying_leaders_are_both_remembered():
+    sim = reign()
+    convergence = core_of(sim).convergence
+    for leader in ("a", "c"):
+        convergence.distrust(leader, Reason.QUORUM_UNVERIFIABLE, "planted")
+    assert convergence.is_distrusted("a")
+    assert convergence.is_distrusted("c")
+    assert not convergence.is_distrusted("b")
+
+
 def test_a_lease_of_another_epoch_is_no_lie():
     sim = reign()
     core = core_of(sim)

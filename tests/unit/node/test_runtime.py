@@ -361,7 +361,7 @@ def test_a_check_that_nobody_waits_for_any_more_is_forgotten():
         future.cancel()
         bench.runtime.wake()
         await turns()
-        assert bench.runtime._waiting == []
+        assert not bench.runtime._waiting
 
     run(test)
 

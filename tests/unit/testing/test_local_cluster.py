@@ -35,6 +35,7 @@ def serving():
 def cluster(serving):
     serving.heal()
     serving.start()
+    serving.wait_until_serving()
     return serving
 
 
@@ -51,6 +52,14 @@ def test_a_partition_denies_the_smaller_side_and_heals(cluster):
     cluster.heal()
     cluster.wait_until_serving()
     assert allowed(cluster) == set(cluster.nodes)
+
+
+@pytest.mark.cluster
+def test_one_node_is_a_cluster():
+    with LocalCluster(1) as cluster:
+        cluster.start()
+        cluster.permit_all()
+        assert allowed(cluster) == {"node-1"}
 
 
 @pytest.mark.cluster
