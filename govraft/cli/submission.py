@@ -17,7 +17,7 @@ from govraft.core.codec.envelope import decode_envelope
 from govraft.core.evidence.receipt import encode_receipt_file
 from govraft.core.model.commands import Command
 from govraft.core.model.genesis import Genesis
-from govraft.errors import AvailabilityError, GovraftError, InputError
+from govraft.errors import AvailabilityError, GovraftError, InputError, RejectedError
 
 __all__ = ["Submitter", "emit_receipt", "receipt_fields"]
 
@@ -79,6 +79,13 @@ class Submitter:
                 if time.monotonic() + _PAUSE_S >= deadline or (error.definite and not has_elsewhere):
                     raise
                 retry = retry or not error.definite
+            except RejectedError as error:
+                if error.definite:
+                    raise
+                # This node rejects it now, but an earlier try may be in the log already.
+                if time.monotonic() + _PAUSE_S >= deadline:
+                    message = f"an earlier try may still take effect; the last one was rejected: {error}"
+                    raise AvailabilityError(message, code="outcome_unknown", definite=False) from error
             time.sleep(_PAUSE_S)
 
     def _print(self, envelopes: Sequence[bytes]) -> None:

@@ -111,7 +111,14 @@ class NodeService:
                 raise RejectedError(message, code=Rejection.DUPLICATE_COMMAND.value, seq=known.seq)
         else:
             await examine_proposal(self._core.machine, command, self._examine_in_turn)
-        return await self._runtime.submit(envelope, wait=wait, timeout_ms=max(1, int(timeout_s * 1000)))
+        try:
+            return await self._runtime.submit(envelope, wait=wait, timeout_ms=max(1, int(timeout_s * 1000)))
+        except RejectedError as error:
+            # SAFETY: a node that lags may reject what an earlier try has put into the log: only the log's word is final
+            # for somebody who asks again; test_service.py::test_a_rejected_retry_says_nothing_of_the_earlier_try
+            if retry and "seq" not in error.diagnostics():
+                raise RejectedError(str(error), code=error.code, definite=False) from error
+            raise
 
     async def _examine_in_turn(
         self, schema: str, policies: Mapping[str, str], entities: list[dict[str, Any]] | None

@@ -10,6 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
+from govraft.errors import AvailabilityError, RejectedError
+
 AGENT = 'Agent::"a"'
 
 
@@ -133,6 +135,23 @@ def test_too_few_or_wrong_keys_are_refused_here(cluster) -> None:
     assert cluster("revoke", "subject", AGENT, "--reason", "x", "--key", f"olga={key(cluster, 'oscar')}").code == 2
     assert cluster("revoke", "subject", AGENT, "--reason", "x", "--key", "nosuch").code == 2
     assert cluster.node.machine.seq == 1
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_a_rejection_after_an_unknown_outcome_is_final_only_if_the_node_says_so(cluster, final: bool) -> None:
+    retries: list[bool] = []
+
+    async def submit(envelope: bytes, *, wait: str, timeout_s: float, retry: bool = False) -> object:
+        retries.append(retry)
+        if not retry:
+            raise AvailabilityError("lost", code="timed_out", definite=False)
+        raise RejectedError("not here", code="policy_unknown", definite=final)
+
+    cluster.node.submit = submit
+    done = cluster("quarantine", "subject", AGENT, "--reason", "odd", "--timeout", "1")
+    assert retries[:2] == [False, True]
+    assert done.code == (1 if final else 3)
+    assert ("[policy_unknown]" if final else "[outcome_unknown]") in done.err
 
 
 def test_a_key_of_an_unknown_authority_is_named_as_such(cluster) -> None:

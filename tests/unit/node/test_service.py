@@ -287,3 +287,17 @@ def test_a_halted_node_has_nothing_to_watch(bench):
         return [event async for event in bench.service.subscribe()]
 
     assert asyncio.run(watch()) == []
+
+
+@pytest.mark.parametrize(("retry", "seq", "definite"), [(False, 0, True), (True, 0, False), (True, 7, True)])
+def test_a_rejected_retry_says_nothing_of_the_earlier_try(bench, retry, seq, definite):
+    """Unless it is the log that rejected it."""
+
+    async def submit(envelope, *, wait, timeout_ms):
+        raise RejectedError("no", code="policy_unknown", **({"seq": seq} if seq else {}))
+
+    bench.runtime.submit = submit
+    envelope = bench.sim.quarantine("c1")
+    with pytest.raises(RejectedError) as rejected:
+        asyncio.run(bench.service.submit(envelope, wait="effective", timeout_s=0.5, retry=retry))
+    assert (rejected.value.code, rejected.value.definite) == ("policy_unknown", definite)
