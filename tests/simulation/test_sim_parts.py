@@ -385,6 +385,7 @@ def test_a_broken_seed_is_shown_and_exits_with_1(monkeypatch, capsys):
         ["--count", "0"],
         ["--profile", "sunny"],
         ["--seconds", "0"],
+        ["--report", "/nonexistent/report"],
         ["--jobs", "0"],
         ["--seed", "1", "--only-faults", "1000"],
         ["--seed", "1", "--until", "99"],

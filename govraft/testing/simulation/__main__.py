@@ -96,6 +96,12 @@ def _seeds(parser: argparse.ArgumentParser, options: argparse.Namespace) -> rang
         parser.error(f"--profile `{options.profile}` is unknown; choose mix, {', '.join(sorted(PROFILES))}")
     if not 1.0 <= options.seconds <= SECONDS_MAX:
         parser.error(f"--seconds `{options.seconds}` must be from 1 to {SECONDS_MAX:.0f}")
+    if options.report is not None:
+        # Before the work, not after it.
+        try:
+            options.report.open("ab").close()
+        except OSError as error:
+            parser.error(f"--report `{options.report}` cannot be written: {error.strerror}")
     if not 1 <= options.jobs <= 64:
         parser.error(f"--jobs `{options.jobs}` must be from 1 to 64")
     if options.seeds is not None:
