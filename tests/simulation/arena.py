@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import random
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sim_cluster import WALL_START, Clock, Network, Signing, SimNode, Watcher, make_genesis
@@ -24,90 +23,28 @@ from govraft.core.model.limits import SNAPSHOT_ENTRIES
 from govraft.core.model.units import NS_PER_MS, WallMs
 from govraft.errors import AvailabilityError, DecodeError
 from govraft.node.core import NodeCore, NodeSettings
-from govraft.ports.sequencer import AdvanceCommit
-from govraft.ports.store import Append, HardState, JournalEntry
+from govraft.testing.simulation import adversary
 
 RAFT, CONVERGENCE = 1, 2
 
 
-class View:
-    """What the adversary makes one node believe."""
+class View(adversary.View):
+    """What the adversary makes one node believe; `announced` is what it is told to be committed beyond its log."""
 
     def __init__(self) -> None:
-        self.leader: str | None = None
-        self.term = 0
-        self.target = 0
+        super().__init__()
         self.announced = 0
-        self.log = 0
 
 
-class ScriptedSequencer:
-    """Commits what the adversary says, and believes in the leader that the adversary names."""
-
-    def __init__(self, arena: Arena, name: str, given: dict[str, Any]) -> None:
-        self._arena, self._name, self._given = arena, name, given
-        self._entries = [entry.payload for entry in given["journal"]]
-        self._applied = given["applied"]
-        self._committed = given["hard_state"].commit_index
-
-    @property
-    def _view(self) -> View:
-        return self._arena.views[self._name]
-
-    @property
-    def leader_hint(self) -> str | None:
-        return self._view.leader
-
-    @property
-    def term(self) -> int:
-        return self._view.term
-
-    @property
-    def is_leader(self) -> bool:
-        return self._view.leader == self._name
-
-    @property
-    def commit_index(self) -> int:
-        return self._committed
-
-    @property
-    def last_index(self) -> int:
-        return len(self._entries)
+class ScriptedSequencer(adversary.ScriptedSequencer):
+    """Commits what the test says; nobody proposes."""
 
     @property
     def has_unapplied(self) -> bool:
         return self._applied < max(self._committed, self._view.announced)
 
-    def entry(self, index: int) -> bytes | None:
-        return self._entries[index - 1] if 0 < index <= self._applied else None
-
-    def mark(self) -> int:
-        return 0
-
-    def made_durable(self, mark: int) -> None:
-        """Everything stays in memory."""
-
     def propose(self, entry: bytes) -> None:
         raise AvailabilityError("the adversary proposes", code="not_leader")
-
-    def receive(self, peer: str, frame: bytes) -> None:
-        """There are no frames."""
-
-    def link(self, peer: str, up: bool) -> None:
-        """Links decide nothing."""
-
-    def turn(self) -> None:
-        log = self._arena.logs[self._view.log]
-        while self._committed < min(self._view.target, len(log)):
-            entry = JournalEntry(self._committed + 1, 0, log[self._committed])
-            if len(self._entries) < entry.index:
-                self._given["record"](Append(entry))
-                self._entries.append(entry.payload)
-            self._committed += 1
-            self._given["record"](AdvanceCommit(HardState(commit_index=self._committed)))
-        while self._applied < self._committed:
-            self._applied += 1
-            self._given["on_commit"](self._applied, 0, self._entries[self._applied - 1])
 
 
 @functools.cache
