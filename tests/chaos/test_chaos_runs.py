@@ -125,6 +125,7 @@ def of_run(pid):
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_stays_behind_when_a_run_is_ended(tmp_path, how):
     # Not below `tmp_path`: the sockets of the nodes lie there, and their paths may not be long.
@@ -145,7 +146,8 @@ def end_a_run(out, temporary, how):
             assert len(of_run(mark)) >= 6
         finally:
             runner.send_signal(how)
-        code = runner.wait(30)
+        # It may be in the middle of judging how a node refuses damaged files.
+        code = runner.wait(90)
     assert code == (3 if how == signal.SIGINT else -signal.SIGKILL)
     deadline = time.monotonic() + 15
     while (of_run(mark) or list(temporary.iterdir())) and time.monotonic() < deadline:
