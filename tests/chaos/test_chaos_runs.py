@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,9 @@ def end_a_run(out, temporary, how):
     command = [*COMMAND, "--scenario", "mixed", "--duration", "60s", "--out", str(out)]
     environment = {**os.environ, "GOVRAFT_TEST_RUN": mark, "TMPDIR": str(temporary)}
     mounts = Path("/proc/self/mounts").read_text()
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as runner:
+    # Started in the background of a shell, a test run ignores the signal, and so would its children.
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as runner:
         try:
             for line in runner.stderr:
                 if "1 faults" in line:
