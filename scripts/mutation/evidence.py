@@ -155,7 +155,6 @@ EVIDENCE_MUTANTS = (
         "voters // 2 + 1 if",
         "(voters + 1) // 2 if",
         ("tests/unit/core/model", "tests/unit/convergence"),
-        ("adversary", 0, 9),
     ),
     Mutant(
         "byzantine-quorum-off-by-one",
