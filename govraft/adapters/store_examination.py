@@ -21,6 +21,7 @@ from urllib.parse import quote
 from govraft.adapters import store_rows
 from govraft.adapters.snapshot_file import snapshot_path
 from govraft.adapters.store_guard import StoreGuard, guard_path
+from govraft.adapters.store_log import inspection_mode
 from govraft.errors import CorruptionError, GovraftError, StorageError
 
 __all__ = ["Condition", "Finding", "borrow_copy", "examine_database"]
@@ -190,9 +191,9 @@ def _kept_still(database: Path) -> Iterator[None]:
 
 def _connect(copy: Path) -> sqlite3.Connection:
     # Read only, so that closing it leaves the log of the copy as it is: the rehearsal must find what a start would.
-    log = copy.with_name(copy.name + "-wal")
-    mode = "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
-    connection = sqlite3.connect(f"file:{quote(str(copy))}?mode={mode}", uri=True, isolation_level=None)
+    connection = sqlite3.connect(
+        f"file:{quote(str(copy))}?mode={inspection_mode(copy)}", uri=True, isolation_level=None
+    )
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     return connection

@@ -8,6 +8,7 @@ went on after a failed sync, it reports itself, as a finding.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -109,7 +110,7 @@ class Arena:
             client.close()
 
 
-class Nemesis:
+class Nemesis(ABC):
     """One fault.
 
     Attributes:
@@ -134,6 +135,7 @@ class Nemesis:
         self.findings: list[str] = []
         self.taken: list[LocalNode] = []
 
+    @abstractmethod
     def start(self) -> Hit:
         """Make it.
 
@@ -141,18 +143,17 @@ class Nemesis:
             UnavailableFaultError: Not possible now; nothing was done.
             GovraftError: It failed half-way; `end` cleans up.
         """
-        raise NotImplementedError
 
-    def tick(self) -> None:
+    def tick(self) -> None:  # noqa: B027 - most faults need nothing meanwhile
         """Called a few times a second while it lasts."""
 
+    @abstractmethod
     def end(self) -> None:
         """Undo it. Nodes that it stopped run again afterwards, but need not serve yet.
 
         Raises:
             GovraftError: It cannot be undone.
         """
-        raise NotImplementedError
 
     def take(self, count: int, *, role: str = "any") -> list[LocalNode]:
         """Nodes for this fault.
