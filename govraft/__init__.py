@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from govraft.api.wire import Receipt
     from govraft.client.async_client import AsyncClient
     from govraft.client.client import Client
+    from govraft.client.permits import Permit
     from govraft.client.verdicts import Allow, Deny, Verdict
     from govraft.core.model.reasons import Reason
     from govraft.core.model.request import Request
@@ -23,6 +24,7 @@ __all__ = [
     "Denied",
     "Deny",
     "GovraftError",
+    "Permit",
     "Reason",
     "Receipt",
     "Request",
@@ -40,6 +42,7 @@ _HOMES = {
     "Denied": "govraft.errors",
     "Deny": "govraft.client.verdicts",
     "GovraftError": "govraft.errors",
+    "Permit": "govraft.client.permits",
     "Reason": "govraft.core.model.reasons",
     "Receipt": "govraft.api.wire",
     "Request": "govraft.core.model.request",

@@ -25,6 +25,7 @@ import uvloop
 
 from govraft.adapters.cedar_parser import parse_isolated
 from govraft.adapters.clocks import SystemClock
+from govraft.adapters.decision_log import DecisionLogFile
 from govraft.adapters.engine.sequencer import PysyncobjSequencer
 from govraft.adapters.engine.timing import EngineTiming
 from govraft.adapters.node_key import NodeIdentity
@@ -35,11 +36,15 @@ from govraft.api.socket_office import SocketLimits
 from govraft.api.socket_server import SocketServer
 from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
+from govraft.core.model.electorate import Member
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import CLIENTS
 from govraft.errors import ConfigError, CorruptionError, GovraftError, InvariantViolation, StorageError
+from govraft.node.anchoring import Anchoring
 from govraft.node.config import Address, NodeConfig, parse_address
 from govraft.node.core import NodeCore, NodeSettings
+from govraft.node.decision_keeper import DecisionKeeper
+from govraft.node.decisions import DecisionBuffer
 from govraft.node.runtime import NodeRuntime
 from govraft.node.service import NodeService
 from govraft.ports.sequencer import JournalOp, Sequencer
@@ -153,6 +158,7 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped.set)
         core = self._build_core()
+        decisions = self._build_decisions()
         runtime = NodeRuntime(
             core=core,
             store=self._store,
@@ -160,13 +166,17 @@ class _Daemon:
             node_id=self._config.node_id,
             sync_wait_ms=self._config.profile.sync_wait_ms,
             on_halt=self._on_halt,
+            decisions=decisions,
         )
         network = self._build_network(runtime)
-        server = self._build_server(runtime)
+        server = self._build_server(runtime, decisions)
+        anchoring = self._build_anchoring(runtime, decisions)
         try:
+            await decisions.start()
             await network.start()
             runtime.start(network)
             await server.start()
+            anchoring.start()
         except OSError as error:
             host, port = self._config.peer_listen
             message = f"cannot listen on `{host}:{port}` or `{self._config.socket_path}`: {error.strerror}"
@@ -175,11 +185,15 @@ class _Daemon:
             raise ConfigError(str(error), file=str(self._config.file), key="listen.socket") from error
         else:
             _log.info("node started", node=self._config.node_id, cluster=self._genesis.cluster_id, seq=core.machine.seq)
+            if core.epochs.absence:
+                _log.warning("node denies everything", why=core.epochs.absence)
             _notify("READY=1")
             await self._stopped.wait()
         finally:
             _notify("STOPPING=1")
             await server.stop()
+            await anchoring.stop()
+            await decisions.stop()
             await network.stop()
             await runtime.stop()
         if self._cause is not None:
@@ -199,6 +213,7 @@ class _Daemon:
     def _build_core(self) -> NodeCore:
         settings = NodeSettings(
             node_id=self._config.node_id,
+            public_key=self._identity.public_key,
             heartbeat_ms=self._config.profile.heartbeat_ms,
             life=secrets.token_hex(6),
             snapshot_entries=self._config.snapshot_entries,
@@ -226,6 +241,9 @@ class _Daemon:
         self,
         *,
         voters: Sequence[str],
+        observers: Sequence[str],
+        epoch: int,
+        state_epoch: Callable[[], int],
         journal: Sequence[JournalEntry],
         hard_state: HardState,
         applied: int,
@@ -239,7 +257,9 @@ class _Daemon:
         return PysyncobjSequencer(
             node_id=self._config.node_id,
             voters=voters,
-            observers=[member.id for member in self._genesis.members if not member.voter],
+            observers=observers,
+            epoch=epoch,
+            state_epoch=state_epoch,
             journal=journal,
             hard_state=hard_state,
             applied=applied,
@@ -262,26 +282,52 @@ class _Daemon:
         return PeerNetwork(
             node_id=self._config.node_id,
             cluster_id=self._genesis.cluster_id,
-            members={member.id: member for member in self._genesis.members},
+            members=runtime.core.pinned_members,
             identity=self._identity,
             listen=self._config.peer_listen,
-            addresses=self._addresses(),
+            address_of=self._address_of,
             on_frame=runtime.on_frame,
             on_link=runtime.on_link,
             rng=random.Random(secrets.randbits(128)),  # noqa: S311 - spreads reconnects, guards nothing
             on_fault=runtime.halt,
         )
 
-    def _addresses(self) -> Mapping[str, Address]:
-        found = {}
-        for member in self._genesis.members:
-            if member.id != self._config.node_id:
-                own = self._config.peer_addresses.get(member.id)
-                where = str(self._config.genesis_path)
-                found[member.id] = own or parse_address(member.address, file=where, key=f"members.{member.id}")
-        return found
+    def _address_of(self, member: Member) -> Address | None:
+        own = self._config.peer_addresses.get(member.id)
+        if own is not None:
+            return own
+        try:
+            return parse_address(member.address, file=str(self._config.file), key=f"peers.{member.id}")
+        except ConfigError as error:
+            _log.error("member cannot be dialled", member=member.id, error=str(error))
+            return None
 
-    def _build_server(self, runtime: NodeRuntime) -> SocketServer:
+    def _build_decisions(self) -> DecisionKeeper:
+        config = self._config
+        store = DecisionLogFile(
+            config.decision_log, cluster=self._genesis.cluster_id, node=config.node_id, masks=config.decision_masks
+        )
+        return DecisionKeeper(
+            store=store,
+            buffer=DecisionBuffer(config.decision_mode, config.node_id),
+            clock=self._clock,
+            node=config.node_id,
+            report=lambda text: _log.error("decision log", error=text),
+        )
+
+    def _build_anchoring(self, runtime: NodeRuntime, decisions: DecisionKeeper) -> Anchoring:
+        return Anchoring(
+            keeper=decisions,
+            machine=runtime.core.machine,
+            node=self._config.node_id,
+            signer=self._identity,
+            clock=self._clock,
+            submit=lambda envelope, timeout_ms: runtime.submit(envelope, wait="effective", timeout_ms=timeout_ms),
+            period_s=self._config.anchor_s,
+            report=lambda text: _log.error("decision log", error=text),
+        )
+
+    def _build_server(self, runtime: NodeRuntime, decisions: DecisionKeeper) -> SocketServer:
         config = self._config
         database = config.database
         service = NodeService(
@@ -291,6 +337,7 @@ class _Daemon:
             examine=_examine,
             read_leaves=lambda first, last: _stored_leaves(database, first, last),
             database=database,
+            decisions=decisions,
         )
         return SocketServer(
             service,
@@ -300,6 +347,7 @@ class _Daemon:
             cluster=self._genesis.cluster_id,
             on_error=lambda error: _log.error("unexpected error", error=repr(error)),
             on_violation=runtime.halt,
+            on_denial=decisions.note_denial,
             group=config.socket_gid,
             limits=SocketLimits(clients=_clients_max()),
         )

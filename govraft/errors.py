@@ -158,14 +158,15 @@ class RejectedError(GovraftError):
 
 
 class Denied(GovraftError):  # noqa: N818 - the name users write in `except Denied`
-    """Execution is denied. `verdict` is the `Deny`."""
+    """Execution is denied. `verdict` is the `Deny`; `denial` the file of a signed one, if a node gave one, else empty."""
 
     default_code = "denied"
 
-    def __init__(self, verdict: object) -> None:
+    def __init__(self, verdict: object, denial: bytes = b"") -> None:
         reason = getattr(verdict, "reason", "internal_error")
         super().__init__(f"denied: {reason}", code=str(reason))
         self.verdict = verdict
+        self.denial = denial
 
 
 class InvariantViolation(BaseException):

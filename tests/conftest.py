@@ -1,11 +1,17 @@
-"""What holds for every test: where it counts, nothing is left out in silence."""
+"""What holds for every test: where it counts, nothing is left out in silence; and what shows a clause is written down."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+_RESULTS = "GOVRAFT_CONFORMANCE_RESULTS"
+_CLAUSE = "clause"
+_outcomes: dict[str, dict[str, str]] = {}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -15,4 +21,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
+    # Properties travel with the report, from whichever process ran the test.
+    report.user_properties += [(_CLAUSE, mark.args[0]) for mark in item.iter_markers(_CLAUSE)]
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember how each test that shows a clause came out, its fixtures included."""
+    for name, demand in report.user_properties:
+        if name == _CLAUSE and (report.when == "call" or report.outcome != "passed"):
+            # Parameters differ in more than the demand needs to say: one test function, one line; one failure fails it.
+            tests = _outcomes.setdefault(str(demand), {})
+            test = report.nodeid.partition("[")[0]
+            tests[test] = report.outcome if tests.get(test, "passed") == "passed" else tests[test]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave the outcomes where `scripts/conformance` looks for them."""
+    path = os.environ.get(_RESULTS)
+    if path and not hasattr(session.config, "workerinput"):
+        Path(path).write_text(json.dumps(_outcomes, indent=1, sort_keys=True), encoding="utf-8")

@@ -23,6 +23,7 @@ class PeerEvent(StrEnum):
     HELLO_REFUSED = "hello_refused"
     LINK_LOST = "link_lost"
     LINK_REPLACED = "link_replaced"
+    MEMBER_UNUSABLE = "member_unusable"
 
 
 class PeerEvents:

@@ -7,6 +7,7 @@ admitting   handshake, pin and hello good            open; an older link of the 
 admitting   anything else, or the time is over       closed
 open        whole frame                              open, frame handed on
 open        malformed frame, loss, newer link        closed, nothing more handed on
+open        its certificate is pinned no longer      closed, nothing more handed on
 =========== ======================================== =======================================
 
 A stranger can hold one of a bounded number of admissions for a bounded time. When they are used up, the oldest of the
@@ -22,7 +23,7 @@ import asyncio
 import socket
 import ssl
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from govraft.adapters import peer_sockets
@@ -46,11 +47,9 @@ LINKS_LOOP_S = 0.005
 
 
 class InboundListener:
-    """Accepts the connections of `members`, one of each at a time.
+    """Accepts the connections of the members, one of each at a time. There are none before `set_members`.
 
     Args:
-        members: Who may connect, by node id.
-        context: From `tls.server_context` for exactly these members.
         hello: Own cluster id, node id and session.
         events: Where trouble is counted.
         on_frame: Given each frame: member id, channel, payload. Must not raise.
@@ -58,18 +57,16 @@ class InboundListener:
 
     def __init__(
         self,
-        members: Mapping[str, Member],
-        context: ssl.SSLContext,
         hello: tuple[str, str, bytes],
         events: PeerEvents,
         on_frame: Callable[[str, int, bytes], None],
     ) -> None:
-        self.members = members
+        self.members: Sequence[Member] = ()
         self.cluster_id = hello[0]
         self.welcome = encode_hello(*hello)
         self.events = events
         self.on_frame = on_frame
-        self._context = context
+        self._context: ssl.SSLContext | None = None
         # Nothing of a link is ever charged: any number will do.
         self.turns = Turns(LINKS_LOOP_S, charges=1)
         self._admissions: dict[asyncio.Task[None], str] = {}
@@ -82,6 +79,27 @@ class InboundListener:
     def connected(self) -> frozenset[str]:
         """The members whose link is open."""
         return frozenset(self._links)
+
+    def set_members(self, members: Sequence[Member], context: ssl.SSLContext | None) -> None:
+        """Accept exactly these from now on, and close the links of whoever is not among them.
+
+        Args:
+            members: Who may connect; an id stands there twice while its certificate is being changed.
+            context: From `tls.server_context` for exactly these members; None if there are none.
+        """
+        self.members, self._context = tuple(members), context
+        for link in list(self._links.values()):
+            # SAFETY: whoever is removed is heard no longer, though its connection was good when it was made;
+            # test_peer_members.py::test_a_removed_members_connection_drops
+            if not self._is_pinned(link):
+                self.forget(link)
+                link.retire()
+
+    def _is_pinned(self, link: _InboundLink) -> bool:
+        own = link.member
+        return own is not None and any(
+            (member.id, member.certificate) == (own.id, own.certificate) for member in self.members
+        )
 
     async def serve(self, listener: socket.socket) -> None:
         """Accept on `listener` until cancelled."""
@@ -117,6 +135,10 @@ class InboundListener:
         """
         if self._is_closed:
             raise VerificationError("the node is stopping")
+        # SAFETY: it may have been removed since its handshake;
+        # test_peer_members.py::test_a_member_that_is_removed_between_handshake_and_hello_is_refused
+        if not self._is_pinned(link):
+            raise VerificationError(f"`{member.id}` is no member any more")
         old_sessions = self._old_sessions.setdefault(member.id, deque(maxlen=SESSIONS_REMEMBERED))
         # SAFETY: a late connection of a dead process must not displace the living one's;
         # test_peer_network.py::test_a_late_connection_of_an_old_session_is_refused
@@ -154,6 +176,8 @@ class InboundListener:
         """Bring one accepted connection to its welcome, or close it."""
         link = _InboundLink(self)
         try:
+            if self._context is None:
+                raise VerificationError("this node has no other member to talk to")
             peer_sockets.tune(connection)
             async with asyncio.timeout(ADMISSION_TIMEOUT_S):
                 await asyncio.get_running_loop().connect_accepted_socket(
@@ -201,7 +225,7 @@ class _InboundLink(asyncio.Protocol):
             return
         try:
             # SAFETY: test_peer_network.py::test_an_unpinned_certificate_is_refused
-            self.member = pinned_member(transport.get_extra_info("ssl_object"), self._listener.members.values())
+            self.member = pinned_member(transport.get_extra_info("ssl_object"), self._listener.members)
         except GovraftError as error:
             self._refuse(error)
 

@@ -7,6 +7,7 @@ waiting     back-off over                dialling
 dialling    refused, cut, timed out      waiting
 dialling    welcome of the meant member  up
 up          connection lost              waiting
+any         its pins are gone            closed once what is queued has left
 =========== ============================ ===========
 
 Frames are accepted only while up: one sent to a link that is down is stale before it leaves. What does not fit into
@@ -20,7 +21,7 @@ import math
 import random
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -33,11 +34,12 @@ from govraft.core.model.electorate import Member
 from govraft.core.model.limits import PEER_QUEUE_BYTES, PEER_QUEUE_FRAMES
 from govraft.errors import DecodeError, GovraftError, require
 
-__all__ = ["OutboundLink", "OutboundStats"]
+__all__ = ["OutboundLink", "OutboundStats", "Target"]
 
 BACKOFF_MIN_S = 0.02
 BACKOFF_MAX_S = 1.0
 HANDSHAKE_TIMEOUT_S = 3.0
+FAREWELL_S = 1.0
 WRITE_BUFFER_BYTES = 256 * 1024
 
 
@@ -51,13 +53,33 @@ class OutboundStats(msgspec.Struct, frozen=True):
     queue_bytes: int
 
 
+class Target(msgspec.Struct, frozen=True):
+    """How to reach one member.
+
+    Attributes:
+        pins: Its entries, of one id: two while its key or address is being changed.
+        addresses: Where to dial, in turn.
+    """
+
+    pins: tuple[Member, ...]
+    addresses: tuple[tuple[str, int], ...]
+
+    @property
+    def certificates(self) -> frozenset[bytes]:
+        """Of the pins."""
+        return frozenset(pin.certificate for pin in self.pins)
+
+    def has_pin(self, member: Member | None) -> bool:
+        """Whether a certificate that was good for `member` is good still."""
+        return member is not None and member.certificate in self.certificates
+
+
 class OutboundLink:
-    """The sending side towards `member`.
+    """The sending side towards one member.
 
     Args:
-        member: Whom to dial.
-        address: Where.
-        context: From `tls.client_context` for that member.
+        target: Whom to dial, and where.
+        context: From `tls.client_context` for the target's pins.
         hello: Own cluster id, node id and session.
         events: Where trouble is counted.
         on_link: Told of each change between up and down.
@@ -66,17 +88,18 @@ class OutboundLink:
 
     def __init__(
         self,
-        member: Member,
-        address: tuple[str, int],
+        target: Target,
         context: ssl.SSLContext,
         hello: tuple[str, str, bytes],
         events: PeerEvents,
         on_link: Callable[[str, bool], None],
         rng: random.Random,
     ) -> None:
-        self._member = member
-        self._address = address
+        self.target = target
+        self._peer_id = target.pins[0].id
         self._context = context
+        self._attempts = 0
+        self._is_dismissed = False
         self._cluster_id = hello[0]
         self._hello = encode_hello(*hello)
         self._events = events
@@ -89,6 +112,28 @@ class OutboundLink:
         self._rose_s = math.inf
         self._frames_sent = 0
         self._frames_dropped = 0
+
+    def retarget(self, target: Target, context: ssl.SSLContext) -> None:
+        """Dial by other pins or addresses from now on. A connection to a pin that is gone ends."""
+        self.target, self._context, self._attempts = target, context, 0
+        if self._connection is not None and not target.has_pin(self._connection.member):
+            self._connection.abort()
+
+    def dismiss(self) -> bool:
+        """Take leave: what is queued still goes out, nothing more is taken. `run` ends then, by itself if this is True.
+
+        Otherwise there was no connection, and it is to be cancelled.
+        """
+        connection = self._connection
+        self._is_dismissed = True
+        if connection is None:
+            return False
+        self.flush()
+        self._connection = None
+        self._on_link(self._peer_id, False)
+        connection.finish()
+        asyncio.get_running_loop().call_later(FAREWELL_S, connection.abort)
+        return True
 
     def send(self, channel: int, payload: bytes) -> bool:
         """Queue one frame; False when it was dropped.
@@ -106,7 +151,7 @@ class OutboundLink:
         ):
             self._frames_dropped += 1
             if self._connection is not None:
-                self._events.record(PeerEvent.FRAME_DROPPED, self._member.id, "the peer reads too slowly")
+                self._events.record(PeerEvent.FRAME_DROPPED, self._peer_id, "the peer reads too slowly")
             return False
         self._queue.append(frame)
         self._queue_bytes += len(frame)
@@ -143,12 +188,14 @@ class OutboundLink:
         """Keep the link up until cancelled."""
         loop = asyncio.get_running_loop()
         backoff_s = BACKOFF_MIN_S
-        while True:
+        while not self._is_dismissed:
             self._rose_s = math.inf
             try:
                 await self._run_once()
             except (OSError, GovraftError) as error:  # TLS errors and time-outs are OSErrors.
-                self._events.record(PeerEvent.DIAL_FAILED, self._member.id, str(error) or type(error).__name__)
+                self._events.record(PeerEvent.DIAL_FAILED, self._peer_id, str(error) or type(error).__name__)
+            if self._is_dismissed:
+                return
             # A peer that accepts and hangs up at once is not well: only a link that lasted resets the back-off.
             if loop.time() - self._rose_s > BACKOFF_MAX_S:
                 backoff_s = BACKOFF_MIN_S
@@ -158,7 +205,10 @@ class OutboundLink:
     async def _run_once(self) -> None:
         """One connection, from dialling to its loss."""
         loop = asyncio.get_running_loop()
-        raw = await peer_sockets.connect(self._address)
+        addresses = self.target.addresses
+        address = addresses[self._attempts % len(addresses)]
+        self._attempts += 1
+        raw = await peer_sockets.connect(address)
         connection = _Connection(self)
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
@@ -169,20 +219,23 @@ class OutboundLink:
                     server_hostname="",
                     ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
                 )
-                connection.greet(self._member, self._cluster_id, self._hello)
+                connection.greet(self.target.pins, self._cluster_id, self._hello)
                 await connection.welcomed
+            if self._is_dismissed or not self.target.has_pin(connection.member):
+                return
             self._rise(connection)
             reason = await connection.lost
-            self._events.record(PeerEvent.LINK_LOST, self._member.id, reason)
+            self._events.record(PeerEvent.LINK_LOST, self._peer_id, reason)
         finally:
             self._fall(connection)
             raw.close()
 
     def _rise(self, connection: _Connection) -> None:
+        self._attempts -= 1  # What has worked is tried first again.
         self._connection = connection
         self._rose_s = asyncio.get_running_loop().time()
-        self._events.recovered(self._member.id)
-        self._on_link(self._member.id, True)
+        self._events.recovered(self._peer_id)
+        self._on_link(self._peer_id, True)
 
     def _fall(self, connection: _Connection) -> None:
         connection.abort()
@@ -190,7 +243,7 @@ class OutboundLink:
         self._queue_bytes = 0
         if self._connection is not None:
             self._connection = None
-            self._on_link(self._member.id, False)
+            self._on_link(self._peer_id, False)
 
 
 class _Connection(asyncio.Protocol):
@@ -201,26 +254,31 @@ class _Connection(asyncio.Protocol):
         self.welcomed: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[str] = loop.create_future()
         self.is_writable = True
+        self.member: Member | None = None
         self._link = link
         self._decoder = FrameDecoder(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
         self._expected: tuple[str, str] | None = None
 
-    def greet(self, member: Member, cluster_id: str, hello: bytes) -> None:
+    def greet(self, pins: Sequence[Member], cluster_id: str, hello: bytes) -> None:
         """Check who answered, then say hello.
 
         Raises:
             SignatureError: It is not the member that was meant.
         """
         transport = self._open_transport()
-        # The handshake trusted this one certificate only; compared again, so that a change there cannot go unnoticed.
-        pinned_member(transport.get_extra_info("ssl_object"), [member])
+        # The handshake trusted these certificates only. Compared again: they may have changed meanwhile.
+        self.member = pinned_member(transport.get_extra_info("ssl_object"), pins)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        self._expected = (cluster_id, member.id)
+        self._expected = (cluster_id, self.member.id)
         transport.write(hello)
 
     def write(self, data: bytes) -> None:
         self._open_transport().write(data)
+
+    def finish(self) -> None:
+        """Close once everything written has gone out."""
+        self._open_transport().close()
 
     def abort(self) -> None:
         if self._transport is not None:

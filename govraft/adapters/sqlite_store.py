@@ -15,38 +15,37 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import stat
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import msgspec
 
 from govraft.adapters import store_rows
 from govraft.adapters.snapshot_file import read_snapshot, snapshot_path, write_snapshot
+from govraft.adapters.store_files import PUT_EPOCH, PUT_RECORD, build_schema, connect, exists
 from govraft.adapters.store_guard import StoreGuard, guard_path, sync_directory
 from govraft.adapters.store_history import HistoryReader
 from govraft.adapters.store_log import LogFolding, inspection_mode, use_log
 from govraft.adapters.store_rules import Progress, advance
-from govraft.errors import CorruptionError, StorageError, require
+from govraft.errors import CorruptionError, StorageError
 from govraft.ports.store import (
+    AddEpoch,
+    AddEquivocation,
     AddLeaf,
     Append,
-    HardState,
     JournalEntry,
     SetCosigner,
     SetHardState,
     SetIsolation,
+    StoredEpoch,
     StoredState,
     TruncateFrom,
     WriteBatch,
     WriteOp,
 )
 
-__all__ = ["SqliteStore", "create_store", "read_leaves"]
-
-_BUSY_TIMEOUT_S = 5.0
-_PUT_RECORD = "INSERT OR REPLACE INTO records (name, value, checksum) VALUES (?, ?, ?)"
+__all__ = ["SqliteStore", "create_store", "read_epochs", "read_leaves"]
 
 
 class SqliteStore:
@@ -74,7 +73,7 @@ class SqliteStore:
         self._folding: LogFolding
         self._progress: Progress
         self._writes: int
-        is_new = not _exists(self._path)
+        is_new = not exists(self._path)
         if is_new and not may_create and not guard_path(self._path).exists():
             raise _missing(self._path)
         self._may_create = may_create
@@ -147,7 +146,7 @@ class SqliteStore:
 
     def _open(self, cluster_id: str, node_id: str) -> None:
         # Asked again: only now is the lock held.
-        created = not _exists(self._path)
+        created = not exists(self._path)
         if created:
             if not self._may_create and not self._guard.writes:
                 raise _missing(self._path)
@@ -155,7 +154,7 @@ class SqliteStore:
         state, summary = self._inspect(cluster_id, node_id, created=created)
         self._progress = store_rows.progress_of(state, summary)
         self._writes = summary.writes
-        self._connection = _connect(self._path, "rw")
+        self._connection = connect(self._path, "rw")
         try:
             use_log(self._connection, self._path)
             self._folding = LogFolding(self._connection, self._path)
@@ -168,7 +167,7 @@ class SqliteStore:
             # test_power_failure.py::test_a_store_that_does_not_keep_its_promise_is_found_out
             self._guard.mark(self._writes, sync=True)
             sync_directory(self._path.parent)
-            self._history = HistoryReader(_connect(self._path, "ro"), self._path)
+            self._history = HistoryReader(connect(self._path, "ro"), self._path)
             self._loaded = self._with_history(state, summary)
         except BaseException:
             self._connection.close()
@@ -185,7 +184,7 @@ class SqliteStore:
 
     def _inspect(self, cluster_id: str, node_id: str, *, created: bool) -> tuple[StoredState, store_rows.Summary]:
         """Read and check everything without changing anything."""
-        with contextlib.closing(_connect(self._path, inspection_mode(self._path))) as connection:
+        with contextlib.closing(connect(self._path, inspection_mode(self._path))) as connection:
             store_rows.check_identity(connection, self._path, cluster_id, node_id)
             store_rows.check_structure(connection, self._path)
             state, summary = store_rows.read_state(connection, self._path, has_run_before=not created)
@@ -212,7 +211,7 @@ class SqliteStore:
             execute("BEGIN IMMEDIATE")
             for op in ops:
                 self._execute(op)
-            execute(_PUT_RECORD, store_rows.record_row("summary", store_rows.Summary.of(progress, writes)))
+            execute(PUT_RECORD, store_rows.record_row("summary", store_rows.Summary.of(progress, writes)))
             # SAFETY: durable when COMMIT returns, not before; test_sqlite_store.py::test_survives_kill
             execute("COMMIT")
             self._guard.mark(writes)
@@ -238,12 +237,18 @@ class SqliteStore:
             case TruncateFrom(index):
                 execute("DELETE FROM journal WHERE idx >= ?", (index,))
             case SetHardState(hard_state):
-                execute(_PUT_RECORD, store_rows.record_row("hard_state", hard_state))
+                execute(PUT_RECORD, store_rows.record_row("hard_state", hard_state))
             case AddLeaf(seq, leaf, index):
                 checksum = store_rows.leaf_checksum(seq, index, leaf)
                 execute("INSERT INTO leaves VALUES (?, ?, ?, ?)", (seq, index, leaf, checksum))
+            case AddEpoch(stored):
+                # Ignored where it is: `advance` has made sure that it is the same one.
+                execute(PUT_EPOCH, store_rows.epoch_row(stored))
             case SetCosigner(record):
-                execute(_PUT_RECORD, store_rows.record_row("cosigner", record))
+                execute(PUT_RECORD, store_rows.record_row("cosigner", record))
+            case AddEquivocation(evidence):
+                row = store_rows.record_row(store_rows.equivocation_name(evidence), evidence)
+                execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?)", row)
             case SetIsolation(isolation):
                 row = store_rows.record_row("isolation", isolation)
                 execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?)", row)
@@ -256,7 +261,7 @@ class SqliteStore:
     def _refuse_unguarded(self, cluster_id: str, node_id: str) -> None:
         """A file without its guard is foreign, or a copy. Say which; nothing is locked or changed for it."""
         try:
-            with contextlib.closing(_connect(self._path, inspection_mode(self._path))) as connection:
+            with contextlib.closing(connect(self._path, inspection_mode(self._path))) as connection:
                 store_rows.check_identity(connection, self._path, cluster_id, node_id)
         except store_rows.UNREADABLE as error:
             raise store_rows.failure(error, self._path) from error
@@ -270,12 +275,18 @@ class SqliteStore:
         return CorruptionError(message, path=str(self._path))
 
 
-def create_store(path: Path, *, cluster_id: str, node_id: str) -> None:
+def create_store(path: Path, *, cluster_id: str, node_id: str, epochs: Sequence[StoredEpoch] = ()) -> None:
     """Make the store of a node that has never run; its directory exists.
 
     A node that finds no store refuses to start: an empty one in the place of a lost one would have forgotten what the
     node promised. So that there is one at its first start, this is called once in the life of a node; again only when a
     power failure or a kill cut it short.
+
+    Args:
+        path: The database file.
+        cluster_id: Hex digest of the genesis.
+        node_id: Whose store it is.
+        epochs: From epoch 2 on, verified: where a node that joins learns who the members are by now.
 
     Raises:
         StorageError: There is one already, or traces of one, or the disk failed.
@@ -289,7 +300,7 @@ def create_store(path: Path, *, cluster_id: str, node_id: str) -> None:
         # of a lost store; test_store_creation.py::test_a_guard_of_a_store_that_was_opened_stands_in_the_way
         if guard.writes:
             raise _made_already(guard_path(path))
-        _create_files(path, guard, cluster_id, node_id)
+        _create_files(path, guard, cluster_id, node_id, epochs)
     except sqlite3.Error as error:
         raise StorageError(f"cannot create `{path}`: {error}", path=str(path)) from error
     except OSError as error:
@@ -303,7 +314,9 @@ def _made_already(file: Path) -> StorageError:
     return StorageError(message, code="storage_exists", path=str(file))
 
 
-def _create_files(path: Path, guard: StoreGuard, cluster_id: str, node_id: str) -> None:
+def _create_files(
+    path: Path, guard: StoreGuard, cluster_id: str, node_id: str, epochs: Sequence[StoredEpoch] = ()
+) -> None:
     if guard.writes:
         message = (
             f"`{path}` is missing, but the node has run with it; leave it stopped: an empty store would have"
@@ -314,8 +327,8 @@ def _create_files(path: Path, guard: StoreGuard, cluster_id: str, node_id: str) 
     for leftover in (draft, draft.with_name(draft.name + "-journal")):
         leftover.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    with contextlib.closing(_connect(draft, "rw")) as connection:
-        _build_schema(connection, draft, cluster_id, node_id)
+    with contextlib.closing(connect(draft, "rw")) as connection:
+        build_schema(connection, draft, cluster_id, node_id, epochs)
     guard.mark(0, sync=True)
     # The guard has its name for good: SQLite synced the directory since, for its journal.
     # SAFETY: a file is there whole or not at all; test_sqlite_store.py::test_an_interrupted_creation_is_repeated
@@ -342,59 +355,32 @@ def read_leaves(path: Path, first: int = 1, last: int = store_rows.SEQ_MAX) -> l
         CorruptionError: Not a govraft store, or a leaf is damaged or missing.
         StorageError: The file cannot be read.
     """
-    path = Path(os.path.realpath(path))
-    if not _exists(path):
-        raise StorageError(f"`{path}` does not exist; name the database file of a node", path=str(path))
-    try:
-        with contextlib.closing(_connect(path, "ro")) as connection:
-            store_rows.check_identity(connection, path, None, None)
-            return [row.leaf for row in store_rows.read_leaf_rows(connection, path, first, last)]
-    except store_rows.UNREADABLE as error:
-        raise store_rows.failure(error, path) from error
+    with _inspected(path) as (connection, real):
+        return [row.leaf for row in store_rows.read_leaf_rows(connection, real, first, last)]
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}",
-        uri=True,
-        timeout=_BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    return connection
+def read_epochs(path: Path) -> list[StoredEpoch]:
+    """The certified epochs of a store, from epoch 2 on.
 
-
-def _build_schema(connection: sqlite3.Connection, path: Path, cluster_id: str, node_id: str) -> None:
-    require(cluster_id and node_id, "a store belongs to one node of one cluster")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(f"PRAGMA application_id = {store_rows.APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {store_rows.SCHEMA_VERSION}")
-    for statement in store_rows.SCHEMA:
-        connection.execute(statement)
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", [("cluster_id", cluster_id), ("node_id", node_id)])
-    connection.execute(_PUT_RECORD, store_rows.record_row("summary", store_rows.Summary.of(Progress(), 0)))
-    connection.execute(_PUT_RECORD, store_rows.record_row("hard_state", HardState()))
-    connection.execute("COMMIT")
-    # Here and not at the first start: a rollback journal of the database itself, brought back by a power failure,
-    # would keep the node from starting.
-    use_log(connection, path)
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is a file.
+    Needs no lock and changes nothing; the node may be running.
 
     Raises:
-        StorageError: There is something else, or the directory cannot be read.
+        CorruptionError: Not a govraft store, or a row is damaged or missing.
+        StorageError: The file cannot be read.
     """
+    with _inspected(path) as (connection, real):
+        return store_rows.read_epoch_rows(connection, real)
+
+
+@contextlib.contextmanager
+def _inspected(path: Path) -> Iterator[tuple[sqlite3.Connection, Path]]:
+    """A store that somebody else may be writing, to read from."""
+    real = Path(os.path.realpath(path))
+    if not exists(real):
+        raise StorageError(f"`{real}` does not exist; name the database file of a node", path=str(real))
     try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise StorageError(f"cannot read `{path}`: {error.strerror}", path=str(path)) from error
-    if not stat.S_ISREG(mode):
-        raise StorageError(f"`{path}` is not a regular file; name a file for the store", path=str(path))
-    return True
+        with contextlib.closing(connect(real, "ro")) as connection:
+            store_rows.check_identity(connection, real, None, None)
+            yield connection, real
+    except store_rows.UNREADABLE as error:
+        raise store_rows.failure(error, real) from error

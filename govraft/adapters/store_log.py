@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from govraft.errors import StorageError
-from govraft.ports.store import AddLeaf, Append, SetIsolation, WriteOp
+from govraft.ports.store import AddEpoch, AddEquivocation, AddLeaf, Append, SetIsolation, WriteOp
 
 __all__ = ["LogFolding", "inspection_mode", "use_log"]
 
@@ -74,6 +74,10 @@ def _content_bytes(op: WriteOp) -> int:
             return len(entry.payload)
         case AddLeaf(_, leaf):
             return len(leaf)
+        case AddEpoch(stored):
+            return len(stored.lease) + len(stored.records) + len(stored.leaf) + len(stored.proof)
+        case AddEquivocation(evidence):
+            return len(evidence.first) + len(evidence.second)
         case SetIsolation(record):
             return len(record.evidence)
         case _:

@@ -1,8 +1,8 @@
 """The SQLite schema of a node's store, and reading it back without trusting it.
 
-Every row of `journal`, `leaves` and `records` carries a sha256 over all of its columns: `quick_check` finds a broken
-page structure, the checksums find bytes that changed inside a cell. `records` holds few short JSON values, so that
-each write touches one page for all of them; its `summary` repeats what must be there, so that missing rows show.
+Every row of `journal`, `leaves`, `epochs` and `records` carries a sha256 over all of its columns: `quick_check` finds a
+broken page structure, the checksums find bytes that changed inside a cell. `records` holds few short JSON values, so
+that each write touches one page for all of them; its `summary` repeats what must be there, so that missing rows show.
 """
 
 from __future__ import annotations
@@ -17,8 +17,18 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from govraft.adapters.store_rules import ROOT_BYTES, Progress, commit_index_bound
+from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.errors import CorruptionError, StorageError
-from govraft.ports.store import CosignerRecord, HardState, IsolationRecord, JournalEntry, StoredLeaf, StoredState
+from govraft.ports.store import (
+    CosignerRecord,
+    HardState,
+    IsolationRecord,
+    JournalEntry,
+    StoredEpoch,
+    StoredEquivocation,
+    StoredLeaf,
+    StoredState,
+)
 
 __all__ = [
     "APPLICATION_ID",
@@ -29,21 +39,27 @@ __all__ = [
     "Summary",
     "check_identity",
     "check_structure",
+    "epoch_row",
+    "equivocation_name",
     "failure",
     "journal_checksum",
     "leaf_checksum",
     "progress_of",
+    "read_epoch_rows",
     "read_journal_rows",
     "read_leaf_rows",
     "read_state",
     "record_row",
 ]
 
+_EQUIVOCATION = "equivocation/"
+"""Beginning of the names of records that hold evidence against a node."""
+
 SEQ_MIN = -(2**63)
 SEQ_MAX = 2**63 - 1
 
 APPLICATION_ID = 0x67767266  # "gvrf"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -55,6 +71,10 @@ SCHEMA = (
     (
         "CREATE TABLE leaves (seq INTEGER PRIMARY KEY, idx INTEGER NOT NULL, leaf BLOB NOT NULL,"
         " checksum BLOB NOT NULL) STRICT"
+    ),
+    (
+        "CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, seq INTEGER NOT NULL, lease BLOB NOT NULL,"
+        " records BLOB NOT NULL, leaf BLOB NOT NULL, proof BLOB NOT NULL, checksum BLOB NOT NULL) STRICT"
     ),
 )
 
@@ -92,6 +112,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal_first: int
     journal_last: int
     leaf_count: int
+    epoch_count: int
     cosigner_seq: int
     isolated: bool
 
@@ -108,6 +129,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             journal_first=progress.journal_first,
             journal_last=progress.journal_last,
             leaf_count=progress.leaf_count,
+            epoch_count=len(progress.epoch_seqs),
             cosigner_seq=progress.cosigner.seq if progress.cosigner else 0,
             isolated=progress.isolation is not None,
         )
@@ -133,6 +155,12 @@ def journal_checksum(index: int, term: int, payload: bytes) -> bytes:
 def leaf_checksum(seq: int, index: int, leaf: bytes) -> bytes:
     """sha256 over all columns of a leaf row."""
     return hashlib.sha256(b"leaf\0" + _PAIR.pack(seq, index) + leaf).digest()
+
+
+def epoch_row(stored: StoredEpoch) -> tuple[int, int, bytes, bytes, bytes, bytes, bytes]:
+    """The row of `epochs` that holds `stored`."""
+    blobs = (stored.lease, stored.records, stored.leaf, stored.proof)
+    return (stored.epoch, stored.seq, *blobs, _epoch_checksum(stored.epoch, stored.seq, *blobs))
 
 
 def record_row(name: str, value: object) -> tuple[str, str, bytes]:
@@ -193,6 +221,12 @@ def read_state(connection: sqlite3.Connection, path: Path, *, has_run_before: bo
         cosigner=_decode_record(records, "cosigner", CosignerRecord, path) if "cosigner" in records else None,
         isolation=_decode_record(records, "isolation", IsolationRecord, path) if "isolation" in records else None,
         has_run_before=has_run_before,
+        epochs=tuple(read_epoch_rows(connection, path)),
+        equivocations=tuple(
+            _decode_record(records, name, StoredEquivocation, path)
+            for name in sorted(records)
+            if name.startswith(_EQUIVOCATION)
+        ),
     )
     _check_rows(connection, summary, path)
     _check_summary(state, summary, path)
@@ -205,6 +239,7 @@ def progress_of(state: StoredState, summary: Summary) -> Progress:
         journal_first=summary.journal_first,
         journal_last=summary.journal_last,
         leaf_count=summary.leaf_count,
+        epoch_seqs=tuple(stored.seq for stored in state.epochs),
         hard_state=state.hard_state,
         cosigner=state.cosigner,
         isolation=state.isolation,
@@ -260,6 +295,29 @@ def _journal_rows(connection: sqlite3.Connection, path: Path, first: int, last: 
         expected = index + 1
 
 
+def read_epoch_rows(connection: sqlite3.Connection, path: Path) -> list[StoredEpoch]:
+    """All epochs, each checked and none missing.
+
+    Raises:
+        CorruptionError: A row is damaged or missing.
+    """
+    found = [StoredEpoch(FIRST_EPOCH, 1, b"", b"", b"", b"")]
+    rows = "SELECT epoch, seq, lease, records, leaf, proof, checksum FROM epochs ORDER BY epoch"
+    for epoch, seq, *blobs, checksum in connection.execute(rows):
+        if epoch != found[-1].epoch + 1:
+            raise _corrupt(path, f"lacks epoch {found[-1].epoch + 1}")
+        is_typed = type(seq) is int and all(type(blob) is bytes for blob in blobs)
+        if not is_typed or seq <= found[-1].seq or _epoch_checksum(epoch, seq, *blobs) != checksum:
+            raise _corrupt(path, f"has a damaged row of epoch {epoch}")
+        found.append(StoredEpoch(epoch, seq, *blobs))
+    return found[1:]
+
+
+def equivocation_name(evidence: StoredEquivocation) -> str:
+    """The name of the record that holds evidence: one for each key."""
+    return _EQUIVOCATION + hashlib.sha256(evidence.public_key).hexdigest()
+
+
 def _read_records(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
     records: dict[str, str] = {}
     for name, value, checksum in connection.execute("SELECT name, value, checksum FROM records"):
@@ -296,6 +354,7 @@ def _check_rows(connection: sqlite3.Connection, summary: Summary, path: Path) ->
 def _check_summary(state: StoredState, summary: Summary, path: Path) -> None:
     """Compare the records with what the summary says they must be."""
     facts = (
+        ("number of epochs", summary.epoch_count, len(state.epochs)),
         ("last signed seq", summary.cosigner_seq, state.cosigner.seq if state.cosigner else 0),
         ("isolation", summary.isolated, state.isolation is not None),
     )
@@ -313,6 +372,11 @@ def _check_facts(facts: Iterable[tuple[str, object, object]], path: Path) -> Non
     for what, expected, found in facts:
         if expected != found:
             raise _corrupt(path, f"contradicts itself: {what} should be {expected}, is {found}")
+
+
+def _epoch_checksum(epoch: int, seq: int, *blobs: bytes) -> bytes:
+    sizes = b"".join(_PAIR.pack(0, len(blob)) for blob in blobs)
+    return hashlib.sha256(b"epoch\0" + _PAIR.pack(epoch, seq) + sizes + b"".join(blobs)).digest()
 
 
 def _record_checksum(name: str, value: str) -> bytes:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
+from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.errors import require
 from govraft.ports.store import (
+    AddEpoch,
+    AddEquivocation,
     AddLeaf,
     Append,
     CosignerRecord,
@@ -18,6 +21,7 @@ from govraft.ports.store import (
     SetCosigner,
     SetHardState,
     SetIsolation,
+    StoredEpoch,
     TruncateFrom,
     WriteBatch,
     WriteOp,
@@ -36,11 +40,13 @@ class Progress(msgspec.Struct, frozen=True):
         journal_first: Index of the first journal entry ever stored, 0 before there was one.
         journal_last: Index of the last stored journal entry, `journal_first` - 1 when all were truncated.
         leaf_count: Highest stored seq.
+        epoch_seqs: Seqs of the stored epochs, from epoch 2 on.
     """
 
     journal_first: int = 0
     journal_last: int = 0
     leaf_count: int = 0
+    epoch_seqs: tuple[int, ...] = ()
     hard_state: HardState = HardState()
     cosigner: CosignerRecord | None = None
     isolation: IsolationRecord | None = None
@@ -81,8 +87,12 @@ def _advance_one(progress: Progress, op: WriteOp) -> Progress:
         case AddLeaf():
             require(op.seq == progress.leaf_count + 1, f"leaf {op.seq} does not follow leaf {progress.leaf_count}")
             return msgspec.structs.replace(progress, leaf_count=op.seq)
+        case AddEpoch():
+            return _add_epoch(progress, op.epoch)
         case SetCosigner():
             return _set_cosigner(progress, op.record)
+        case AddEquivocation():
+            return progress
         case SetIsolation():
             return msgspec.structs.replace(progress, isolation=progress.isolation or op.record)
 
@@ -122,6 +132,18 @@ def _set_hard_state(progress: Progress, new: HardState) -> Progress:
         f"the vote of term {new.term} was cast already",
     )
     return msgspec.structs.replace(progress, hard_state=new)
+
+
+def _add_epoch(progress: Progress, new: StoredEpoch) -> Progress:
+    known = progress.epoch_seqs
+    place = new.epoch - FIRST_EPOCH - 1
+    require(0 <= place <= len(known), f"epoch {new.epoch} does not follow epoch {FIRST_EPOCH + len(known)}")
+    if place < len(known):
+        # SAFETY: one certificate for each epoch, for ever; test_store_rules.py::test_an_epoch_is_never_replaced
+        require(new.seq == known[place], f"epoch {new.epoch} began at seq {known[place]}, not at {new.seq}")
+        return progress
+    require(max((1, *known)) < new.seq <= INDEX_MAX, f"epoch {new.epoch} must begin after seq {max((1, *known))}")
+    return msgspec.structs.replace(progress, epoch_seqs=(*known, new.seq))
 
 
 def _set_cosigner(progress: Progress, new: CosignerRecord) -> Progress:

@@ -15,8 +15,7 @@ from govraft.api.decisions import Decisions
 from govraft.api.socket_office import Office
 from govraft.api.wire import MALFORMED_ERRORS, one_line
 from govraft.core.model.limits import BATCH_CHECKS, REQUEST_BYTES
-from govraft.core.model.reasons import Reason
-from govraft.core.model.verdict import Allow, Deny, Verdict
+from govraft.core.model.verdict import Allow, Verdict
 from govraft.errors import InputError, LimitExceededError
 
 __all__ = ["Batch", "split_requests"]
@@ -80,7 +79,7 @@ class Batch:
         # (test_socket_server.py::test_a_batch_holds_no_allow_that_the_node_no_longer_gives).
         for place in self._stale(verdicts):
             message = "the state changed while the batch was decided; ask again"
-            verdicts[place] = Deny(Reason.SYNCHRONIZING, message, node=self._office.node)
+            verdicts[place] = self._decisions.withdraw(verdicts[place], message)
         return verdicts
 
     def _stale(self, verdicts: Sequence[Verdict]) -> list[int]:

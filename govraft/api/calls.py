@@ -16,8 +16,11 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVarTuple
 
+import msgspec
+
 from govraft.api.batch import Batch, split_requests
 from govraft.api.decisions import Decisions
+from govraft.api.signed_calls import AuthorizeCall, RedeemCall, SignedCheckCall
 from govraft.api.socket_office import Office
 from govraft.api.wire import (
     PROTOCOL,
@@ -35,11 +38,12 @@ from govraft.api.wire import (
     WireError,
     call_id_of,
     decode_call,
+    decode_request,
     describe_error,
     request_digest,
 )
-from govraft.core.model.reasons import Reason
-from govraft.core.model.verdict import Allow, Deny, Verdict
+from govraft.core.model.limits import AUTHORIZATIONS_OF_ONE
+from govraft.core.model.verdict import Allow, Verdict
 from govraft.errors import AvailabilityError, GovraftError, InputError, InvariantViolation
 
 __all__ = ["Answer", "Calls", "Line"]
@@ -79,10 +83,11 @@ class Calls:
     def __init__(self, office: Office, line: Line) -> None:
         self._office = office
         self._line = line
-        self._decisions = Decisions(office.service, self.report, office.waits, office.node)
+        self._decisions = Decisions(office.service, self.report, office.waits, office.node, office.on_denial)
         self._loop = asyncio.get_running_loop()
         self._batches = 0
         self._watches = 0
+        self._signing = 0
         self.under_way: dict[asyncio.Future[Any], int] = {}
         self.held_bytes = 0
 
@@ -139,6 +144,10 @@ class Calls:
             self._start(call.id, size, self._submit, call)
         elif isinstance(call, ReadCall):
             self._read(call, size)
+        elif isinstance(call, SignedCheckCall | AuthorizeCall | RedeemCall):
+            # It signs, and may make others sign.
+            self._office.turns.charge()
+            self._begin_signing(call, size)
         elif isinstance(call, HelloCall):
             self._succeed(call.id, Hello(protocol=PROTOCOL, node=self._office.node, cluster=self._office.cluster))
         elif isinstance(call, WatchCall):
@@ -168,7 +177,7 @@ class Calls:
         # is answered at once (test_review_of_turns.py::test_an_allow_that_waited_is_still_given_when_it_leaves).
         if isinstance(verdict, Allow) and not self._office.service.holds(verdict):
             message = "the state changed while the check waited; ask again"
-            return Deny(Reason.SYNCHRONIZING, message, node=self._office.node)
+            return self._decisions.withdraw(verdict, message)
         return verdict
 
     async def _check_many(self, call: BatchCall) -> None:
@@ -185,6 +194,41 @@ class Calls:
             call.envelope, wait=call.wait, timeout_s=timeout_s, retry=call.retry
         )
         self._succeed(call.id, receipt, request_digest(call.envelope))
+
+    def _begin_signing(self, call: SignedCheckCall | AuthorizeCall | RedeemCall, size: int) -> None:
+        # SAFETY: each takes signatures of other nodes: one client must leave places for others
+        # (test_client_permits.py::test_one_client_has_few_authorizations_under_way).
+        if self._signing >= AUTHORIZATIONS_OF_ONE:
+            message = "too many permits and signed answers are under way: wait for some of them"
+            self._fail(call.id, AvailabilityError(message, code="queue_full"))
+            return
+        self._signing += 1
+        self._start(call.id, size, self._sign, call).add_done_callback(self._signing_ended)
+
+    def _signing_ended(self, task: asyncio.Future[Any]) -> None:
+        del task
+        self._signing -= 1
+
+    async def _sign(self, call: SignedCheckCall | AuthorizeCall | RedeemCall) -> None:
+        service = self._office.service
+        found: object
+        if isinstance(call, SignedCheckCall):
+            found = await service.check_signed(decode_request(call.request), at_least=call.at_least)
+            asked: bytes | msgspec.Raw = call.request
+        elif isinstance(call, RedeemCall):
+            found = await service.redeem(call.permit, timeout_s=call.timeout_ms / 1000)
+            asked = call.permit
+        else:
+            found = await service.authorize(
+                decode_request(call.request),
+                ttl_ms=call.ttl_ms,
+                single_use=call.single_use,
+                audience=call.audience,
+                at_least=call.at_least,
+                timeout_s=call.timeout_ms / 1000,
+            )
+            asked = call.request
+        self._succeed(call.id, found, request_digest(asked))
 
     def _read(self, call: ReadCall, size: int) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, Protocol
 
+from govraft.api.signed_answers import Authorized, Redeemed, SignedVerdict
 from govraft.api.wire import Receipt
 from govraft.core.model.request import Request
 from govraft.core.model.verdict import Allow, Verdict
@@ -51,6 +52,36 @@ class Service(Protocol):
         Raises:
             RejectedError: Refused by this node or by apply; `code` is the rejection code.
             AvailabilityError: Not done (`definite`), or the outcome is unknown (not `definite`).
+        """
+        ...
+
+    async def check_signed(self, request: Request, *, at_least: int) -> SignedVerdict | Mapping[str, Any]:
+        """As `check`; a denial is signed with the node's key."""
+        ...
+
+    async def authorize(
+        self,
+        request: Request,
+        *,
+        ttl_ms: int,
+        single_use: bool,
+        audience: str | None,
+        at_least: int,
+        timeout_s: float,
+    ) -> Authorized | Mapping[str, Any]:
+        """Collect the signatures of a quorum for one request.
+
+        Raises:
+            AvailabilityError: Too many are being collected.
+        """
+        ...
+
+    async def redeem(self, permit: bytes, *, timeout_s: float) -> Redeemed | Mapping[str, Any]:
+        """Use up a single-use permit, given as its envelope.
+
+        Raises:
+            RejectedError: It is used already, or void; `code` says which.
+            AvailabilityError: Not done, or, if not `definite`, the outcome is unknown.
         """
         ...
 

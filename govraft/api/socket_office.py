@@ -16,10 +16,19 @@ from govraft.core.model.limits import (
     FRAME_BYTES,
     RESPONSE_BYTES,
 )
+from govraft.core.model.verdict import Deny
 from govraft.errors import GovraftError, InvariantViolation
 from govraft.turns import Turns
 
-__all__ = ["Connection", "Office", "SocketCounts", "SocketLimits"]
+__all__ = ["Connection", "Office", "OnDenial", "SocketCounts", "SocketLimits", "ignore_denial"]
+
+
+OnDenial = Callable[[Deny, "bytes | None", str], None]
+"""Called with a denial, the request's bytes if they can be read, and why it was made here: `edge` or `withdrawn`."""
+
+
+def ignore_denial(denial: Deny, request: bytes | None, source: str) -> None:
+    """Record nothing."""
 
 
 class Connection(Protocol):
@@ -106,6 +115,7 @@ class Office:
     Attributes:
         on_error: Called with an exception that should not have happened; it is logged there.
         on_violation: Called with a broken invariant; the process must halt.
+        on_denial: Told of each denial that the service did not give.
         inbound_bytes: Incomplete frames, and calls under way, of all clients.
         congested: Clients that do not read.
         watches: Subscriptions of all clients.
@@ -120,6 +130,7 @@ class Office:
     limits: SocketLimits
     on_error: Callable[[Exception], None]
     on_violation: Callable[[InvariantViolation], None]
+    on_denial: OnDenial = ignore_denial
     counts: SocketCounts = field(default_factory=SocketCounts)
     connections: set[Connection] = field(default_factory=set)
     congested: set[Connection] = field(default_factory=set)

@@ -19,7 +19,7 @@ from pathlib import Path
 from govraft.api.peer_credentials import PeerRules
 from govraft.api.service import Service
 from govraft.api.socket_connection import ClientConnection
-from govraft.api.socket_office import Office, SocketLimits
+from govraft.api.socket_office import Office, OnDenial, SocketLimits, ignore_denial
 from govraft.core.model.limits import SOCKET_PATH_BYTES
 from govraft.errors import AvailabilityError, InputError, InvariantViolation
 
@@ -45,6 +45,7 @@ class SocketServer:
         cluster: str,
         on_error: Callable[[Exception], None],
         on_violation: Callable[[InvariantViolation], None] = _raise_violation,
+        on_denial: OnDenial = ignore_denial,
         mode: int = 0o660,
         group: int | None = None,
         limits: SocketLimits | None = None,
@@ -58,6 +59,7 @@ class SocketServer:
             node: Node id, told to clients.
             cluster: Cluster id, hex, told to clients.
             on_error: Called with each exception that should not have happened; log it. Must not raise.
+            on_denial: Called with each denial that the service did not give; records it. Must not raise.
             on_violation: Called with a broken invariant; must halt the process. Without it, it is raised into the loop.
             mode: Of the socket file. Others never get access: bits of "others" are refused.
             group: Group of the socket file; None leaves it.
@@ -81,6 +83,7 @@ class SocketServer:
             limits=limits or SocketLimits(),
             on_error=on_error,
             on_violation=on_violation,
+            on_denial=on_denial,
         )
         self._server: asyncio.Server | None = None
         self._inode: tuple[int, int] | None = None

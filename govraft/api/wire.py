@@ -17,7 +17,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from govraft.core.model.limits import ENVELOPE_BYTES, NAME_CHARS
+from govraft.api.signed_calls import AuthorizeCall, RedeemCall, SignedCheckCall
+from govraft.api.wire_types import CallId, Name, Seq, TimeoutMs
+from govraft.core.model.limits import ENVELOPE_BYTES
 from govraft.core.model.request import Request
 from govraft.errors import (
     AvailabilityError,
@@ -70,11 +72,6 @@ _REQUEST_DOMAIN = b"govraft/request/v1\0"
 
 MALFORMED_ERRORS = (msgspec.MsgspecError, RecursionError, TypeError, ValueError)
 """What msgspec raises for bytes that are not msgpack, too deep, not UTF-8 or not of the wanted type."""
-
-CallId = Annotated[int, msgspec.Meta(ge=1, lt=1 << 53)]
-Seq = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-Name = Annotated[str, msgspec.Meta(max_length=NAME_CHARS)]
-TimeoutMs = Annotated[int, msgspec.Meta(ge=1, le=600_000)]
 
 
 class RequestBody(Request, frozen=True, forbid_unknown_fields=True):
@@ -132,7 +129,9 @@ class WatchCall(msgspec.Struct, frozen=True, tag="watch", tag_field="op", forbid
     id: CallId
 
 
-Call = HelloCall | CheckCall | BatchCall | SubmitCall | ReadCall | WatchCall
+Call = (
+    HelloCall | CheckCall | BatchCall | SubmitCall | SignedCheckCall | AuthorizeCall | RedeemCall | ReadCall | WatchCall
+)
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -188,6 +187,7 @@ class Receipt(msgspec.Struct, frozen=True):
         leaf: The leaf at `seq`.
         proof: RFC 6962 inclusion proof of `leaf` in the certificate's root, 32 bytes each.
         certificate: The quorum certificate, a C2SP signed note.
+        lease: The lease message that made it so: it also proves that nobody serves an older state any more.
     """
 
     command_id: str
@@ -197,6 +197,7 @@ class Receipt(msgspec.Struct, frozen=True):
     leaf: bytes = b""
     proof: list[bytes] = []
     certificate: bytes = b""
+    lease: bytes = b""
 
     def keys(self) -> tuple[str, ...]:
         """The names of the fields, so that `dict(receipt)` works."""

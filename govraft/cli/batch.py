@@ -18,14 +18,12 @@ from typing import Any
 import msgspec
 
 from govraft.cli.exit_codes import DENIED, DONE, UNAVAILABLE
-from govraft.cli.input_files import read_json_objects
+from govraft.cli.expectations import Expectation, read_expectations
 from govraft.cli.nodes import choose_client
 from govraft.cli.output import Table, emit, progress, write_data
 from govraft.cli.settings import Settings
 from govraft.client.verdicts import Deny, Verdict
 from govraft.core.model.reasons import Reason
-from govraft.core.model.request import Request
-from govraft.errors import InputError
 
 __all__ = ["MERITS", "check_batch"]
 
@@ -46,17 +44,8 @@ MERITS = frozenset(
 )
 """Reasons that answer the question itself, if the verdict names the certified state that it rests on."""
 
-_FIELDS = frozenset({"principal", "action", "resource", "context", "expect", "reason", "rule", "comment"})
 _CHUNK = 250
 _MISMATCHES_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    number: int
-    request: Request
-    expect: str | None
-    reason: str | None
 
 
 @dataclass(slots=True)
@@ -71,7 +60,7 @@ class _Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     mismatches: list[dict[str, Any]] = field(default_factory=list)
 
-    def count(self, line: _Line, verdict: Verdict) -> None:
+    def count(self, line: Expectation, verdict: Verdict) -> None:
         reason = verdict.reason if isinstance(verdict, Deny) else None
         if reason is None:
             self.allowed += 1
@@ -104,7 +93,7 @@ def _is_answered(verdict: Verdict) -> bool:
     return bool(verdict)
 
 
-def _meets(line: _Line, verdict: Verdict) -> bool:
+def _meets(line: Expectation, verdict: Verdict) -> bool:
     if line.expect == "allow":
         return not isinstance(verdict, Deny) and _is_answered(verdict)
     if not isinstance(verdict, Deny):
@@ -119,9 +108,7 @@ def check_batch(settings: Settings, path: Path, *, at_least: int, each: bool) ->
     Returns:
         0 if all expectations are met (without any: if all are allowed), 3 if some lines were not answered, else 1.
     """
-    lines = [_line(number, fields, path) for number, fields in read_json_objects(path)]
-    if not lines:
-        raise InputError(f"`{path}` holds no requests")
+    lines = read_expectations(path)
     tally, started = _Tally(), time.monotonic()
     with choose_client(settings) as client, progress("checking", len(lines)) as advance:
         for start in range(0, len(lines), _CHUNK):
@@ -141,23 +128,6 @@ def check_batch(settings: Settings, path: Path, *, at_least: int, each: bool) ->
     if met:
         return DONE
     return UNAVAILABLE if tally.unanswered else DENIED
-
-
-def _line(number: int, fields: dict[str, Any], path: Path) -> _Line:
-    where = f"`{path}`, line {number}"
-    # A misspelt `expect` must not drop an expectation unnoticed.
-    strange = sorted(fields.keys() - _FIELDS)
-    if strange:
-        raise InputError(f"{where}: `{strange[0]}` is not known; use {', '.join(sorted(_FIELDS))}")
-    known = {name: fields.get(name) for name in ("principal", "action", "resource")}
-    context, expect, reason = fields.get("context", {}), fields.get("expect"), fields.get("reason")
-    if not all(isinstance(value, str) for value in known.values()) or not isinstance(context, dict):
-        raise InputError(f"{where}: needs `principal`, `action` and `resource` as text, `context` as an object")
-    if expect not in (None, "allow", "deny") or not isinstance(reason, str | None):
-        raise InputError(f"{where}: `expect` is allow or deny, `reason` a reason code")
-    if reason is not None and reason not in Reason.__members__.values():
-        raise InputError(f"{where}: `{reason}` is no reason code")
-    return _Line(number, Request(**known, context=context), expect or ("deny" if reason else None), reason)  # type: ignore[arg-type]
 
 
 def _summarize(settings: Settings, tally: _Tally, total: int, seconds: float) -> None:

@@ -9,9 +9,10 @@ import click
 import msgspec
 
 from govraft.cli.batch import check_batch
+from govraft.cli.evidence_files import ask_signed, check_target_file, keep_evidence
 from govraft.cli.exit_codes import exit_code_of_verdict
 from govraft.cli.input_files import json_value, read_text
-from govraft.cli.output import digits, emit, fields_table
+from govraft.cli.output import digits, emit, fields_table, note
 from govraft.cli.policy_texts import policy_name
 from govraft.cli.settings import CliCommand, Settings
 from govraft.client.client import Client
@@ -21,7 +22,7 @@ from govraft.core.model.reasons import Reason
 from govraft.core.model.units import NS_PER_MS
 from govraft.errors import GovraftError, InputError
 
-__all__ = ["check"]
+__all__ = ["check", "read_context"]
 
 
 @click.command(cls=CliCommand)
@@ -35,6 +36,12 @@ __all__ = ["check"]
 )
 @click.option("--batch", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Ask for each line of a file.")
 @click.option("--each", is_flag=True, help="With --batch: print each verdict as a line of JSON.")
+@click.option(
+    "--signed",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep a denial, signed by the node, in FILE.",
+)
 @click.pass_obj
 def check(
     settings: Settings,
@@ -47,6 +54,7 @@ def check(
     at_least: int,
     batch: Path | None,
     each: bool,
+    signed: Path | None,
 ) -> int:
     """Ask whether PRINCIPAL may do ACTION on RESOURCE now.
 
@@ -57,19 +65,29 @@ def check(
     `expect` ("allow" or "deny") and `reason`.
     """
     if batch is not None:
-        if principal is not None or context is not None:
+        if principal is not None or context is not None or signed is not None:
             raise InputError("`--batch` takes its requests from the file: leave out the others")
         return check_batch(settings, batch, at_least=at_least, each=each)
     if principal is None or action is None or resource is None:
         raise InputError("check needs PRINCIPAL, ACTION and RESOURCE, or `--batch FILE`")
     for text in (principal, action, resource):
         parse_uid(text)
-    asked = _context(context)
-    verdict = _ask(settings, principal, action, resource, asked, at_least=at_least, explain=explain)
+    asked = read_context(context)
+    if signed is None:
+        verdict = _ask(settings, principal, action, resource, asked, at_least=at_least, explain=explain)
+    else:
+        check_target_file(signed)
+        answer = ask_signed(settings, principal, action, resource, asked, at_least=at_least)
+        verdict = _still(answer.verdict)
+        if answer.denial:
+            keep_evidence(signed, answer.denial)
+        elif isinstance(verdict, Deny):
+            note("govraft: the denial is not signed: no node gave it in its name")
     return _show(settings, verdict, explain=explain)
 
 
-def _context(text: str | None) -> dict[str, Any]:
+def read_context(text: str | None) -> dict[str, Any]:
+    """The context that `--context` means. Raises `InputError` for anything but a json object."""
     if text is None:
         return {}
     value = json_value(read_text(Path(text[1:])) if text.startswith("@") else text, "`--context`")
@@ -95,6 +113,10 @@ def _ask(
             verdict = client.check(principal, action, resource, context, at_least=at_least, explain=explain)
         if not isinstance(verdict, Deny) or verdict.reason is not Reason.NODE_UNREACHABLE:
             break
+    return _still(verdict)
+
+
+def _still(verdict: Verdict) -> Verdict:
     # SAFETY: an allow that has run out is none; test_check.py::test_an_allow_that_has_run_out_is_a_deny
     if isinstance(verdict, Allow) and not verdict:
         return Deny(Reason.LEASE_EXPIRED, "the allow has run out: ask again", seq=verdict.seq)

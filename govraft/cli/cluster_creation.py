@@ -30,18 +30,19 @@ from govraft.core.model.limits import SOCKET_PATH_BYTES
 from govraft.errors import ConfigError, GovraftError, InputError
 from govraft.node.config import load_config, load_genesis
 
-__all__ = ["create_cluster"]
+__all__ = ["NODE_TOML", "SOCKET", "comment", "create_cluster", "write_new"]
 
 _PORT_MAX = 65_535
 
-_SOCKET = "../../run/{id}.sock"
+SOCKET = "../../run/{id}.sock"
+"""Of a node in a cluster directory, relative to its configuration."""
 
-_NODE_TOML = """\
+NODE_TOML = """\
 # Node {id} of the cluster "{name}". Paths are relative to this file; `govraft-node check-config` explains mistakes.
 
 [node]
 id = "{id}"
-genesis = "../../genesis.json"
+genesis = "{genesis}"
 key = "{id}.key.pem"
 certificate = "{id}.cert.pem"
 data_dir = "data"
@@ -89,7 +90,7 @@ def _check_socket_paths(plan: ClusterPlan, target: Path) -> None:
     for node in plan.nodes:
         # As the node will spell it; with and without links in the way.
         for base in {target, target.resolve()}:
-            path = os.path.normpath(base / "nodes" / node.id / _SOCKET.format(id=node.id))
+            path = os.path.normpath(base / "nodes" / node.id / SOCKET.format(id=node.id))
             if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
                 message = f"socket path `{path}` is longer than {SOCKET_PATH_BYTES} bytes"
                 raise InputError(f"{message}; choose a shorter `--out`", code="path_too_long")
@@ -140,23 +141,24 @@ def _fill(plan: ClusterPlan, nodes: list[PlannedNode], target: Path, passphrase:
     members = tuple(_make_member(node, target) for node in nodes)
     authorities = tuple(_make_authorities(plan, target / "keys", passphrase))
     genesis = _make_genesis(plan, members, authorities)
-    _write(target / "genesis.json", genesis.encode())
+    write_new(target / "genesis.json", genesis.encode())
     for node in nodes:
-        text = _NODE_TOML.format(
+        text = NODE_TOML.format(
             id=node.id,
-            name=_comment(plan.name),
-            socket=_SOCKET.format(id=node.id),
+            name=comment(plan.name),
+            genesis="../../genesis.json",
+            socket=SOCKET.format(id=node.id),
             listen=node.listen,
             profile=plan.profile,
         )
-        _write(target / "nodes" / node.id / "node.toml", text.encode())
+        write_new(target / "nodes" / node.id / "node.toml", text.encode())
         config = load_config(target / "nodes" / node.id / "node.toml")
         load_genesis(config)
         config.data_dir.mkdir(mode=0o700)
         # Here, once, and never by a node that finds none: see `create_store`.
         create_store(config.database, cluster_id=genesis.cluster_id, node_id=node.id)
     # Last: a directory without it was never finished.
-    _write(target / "cluster.json", _index(plan, nodes, authorities, genesis))
+    write_new(target / "cluster.json", _index(plan, nodes, authorities, genesis))
 
 
 def _make_member(node: PlannedNode, target: Path) -> Member:
@@ -176,7 +178,7 @@ def _make_authorities(plan: ClusterPlan, keys: Path, passphrase: bytes | None) -
                 NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
             )
             name = f"{role.value}-{number}"
-            _write(keys / f"{name}.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), 0o600)
+            write_new(keys / f"{name}.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), 0o600)
             made.append(Authority(name, key.public_key().public_bytes_raw(), (role,)))
     return sorted(made, key=lambda authority: authority.id)
 
@@ -219,12 +221,13 @@ def _index(plan: ClusterPlan, nodes: list[PlannedNode], authorities: tuple[Autho
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def _comment(text: str) -> str:
+def comment(text: str) -> str:
     """Text that stays within its line."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
+def write_new(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file that must not exist yet; durable on return."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

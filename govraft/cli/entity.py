@@ -16,7 +16,7 @@ from govraft.cli.output import Table, emit
 from govraft.cli.settings import CliGroup, Settings, SigningCommand
 from govraft.cli.submission import Submitter, emit_receipt
 from govraft.core.model.commands import EntityDelete, EntityPatch, EntityPut
-from govraft.core.model.ids import canonical_uid, parse_uid
+from govraft.core.model.ids import ROOT_DOMAIN, canonical_uid, parse_uid
 from govraft.core.model.limits import ENTITIES_PER_COMMAND
 from govraft.errors import InputError
 
@@ -32,15 +32,19 @@ def entity() -> None:
 
 @entity.command(cls=SigningCommand)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option(
+    "--domain", default=ROOT_DOMAIN, metavar="ID", help=f"To which they belong from now on; default {ROOT_DOMAIN}."
+)
 @click.pass_obj
-def put(settings: Settings, files: tuple[Path, ...]) -> None:
+def put(settings: Settings, files: tuple[Path, ...], domain: str) -> None:
     """Create or replace the entities in files: JSON as Cedar has it, or JSON Lines; `-` reads stdin.
 
-    What does not fit into one command is sent in several: each takes effect whole, one after the other.
+    What does not fit into one command is sent in several: each takes effect whole, one after the other. An entity of
+    another domain moves to the one that is named here.
     """
     entities = read_entities(files)
     submitter = Submitter(settings)
-    commands = [submitter.author.build(EntityPut, entities=batch) for batch in batches(entities)]
+    commands = [submitter.author.build(EntityPut, domain=domain, entities=batch) for batch in batches(entities)]
     receipt = submitter.run(commands, "putting entities")
     emit_receipt(settings, receipt, {"entities": len(entities), "commands": len(commands)})
 
@@ -92,16 +96,21 @@ def delete(settings: Settings, uids: tuple[str, ...]) -> None:
 
 @entity.command("list")
 @click.option("--type", "kind", metavar="TYPE", help="Only entities of this type.")
+@click.option("--domain", metavar="ID", help="Only entities of exactly this domain.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many.")
 @click.pass_obj
-def list_entities(settings: Settings, kind: str | None, limit: int | None) -> None:
+def list_entities(settings: Settings, kind: str | None, domain: str | None, limit: int | None) -> None:
     """List entities."""
+    asked = {} if domain is None else {"domain": domain}
     with choose_client(settings) as client:
-        every = read_pages(client, "entities", "entities", _PAGE)
+        every = read_pages(client, "entities", "entities", _PAGE, **asked)
         wanted = (item for item in every if kind is None or parse_uid(item["uid"]).type == kind)
         found = list(itertools.islice(wanted, limit))
-    rows = [(item["uid"], ", ".join(item["parents"]), json.dumps(item["attrs"], sort_keys=True)) for item in found]
-    emit(settings.output, found, Table(("UID", "PARENTS", "ATTRIBUTES"), rows))
+    rows = [
+        (item["uid"], item["domain"], ", ".join(item["parents"]), json.dumps(item["attrs"], sort_keys=True))
+        for item in found
+    ]
+    emit(settings.output, found, Table(("UID", "DOMAIN", "PARENTS", "ATTRIBUTES"), rows))
 
 
 @entity.command()
@@ -112,7 +121,7 @@ def show(settings: Settings, uid: str) -> None:
     name = canonical_uid(uid)
     found = read(settings, "entity", uid=name)
     marks = [mark for mark in read(settings, "marks") if mark.get("id") == name]
-    rows: list[tuple[str, object]] = [("uid", found["uid"])]
+    rows: list[tuple[str, object]] = [("uid", found["uid"]), ("domain", found["domain"])]
     rows += [("parent", parent) for parent in found["parents"]]
     rows += [(f"attribute {key}", json.dumps(value)) for key, value in sorted(found["attrs"].items())]
     rows += [(f"{mark['mark']} as {mark['kind']}", f"{mark['reason']} (seq {mark['seq']})") for mark in marks]

@@ -1,35 +1,34 @@
-"""`govraft lineage`: list, show, export."""
+"""`govraft lineage`: list, show, export, prove."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import json
-import os
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
-from govraft.cli.nodes import choose_client, field_of, read_genesis
-from govraft.cli.output import Table, digits, emit, fields_table, note, progress, time_text
+from govraft.cli.new_file import open_new
+from govraft.cli.nodes import choose_client, field_of, read_genesis, read_links
+from govraft.cli.output import Table, digits, emit, fields_table, note, progress, time_text, write_data
 from govraft.cli.settings import CliGroup, Settings
 from govraft.client.client import Client
 from govraft.core.codec.canonical import unpack_json
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.crypto.keys import key_id
-from govraft.core.evidence.lineage_export import encode_end, encode_header, encode_record
+from govraft.core.evidence.lineage_export import encode_end, encode_epoch, encode_header, encode_record
+from govraft.core.evidence.lineage_proof import EarlierLineage, encode_proof_file
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import decode_entry
 from govraft.core.model.commands import command_name
-from govraft.core.model.genesis import Genesis
+from govraft.core.model.genesis import FIRST_EPOCH, Genesis
 from govraft.core.model.limits import ENVELOPE_BYTES
 from govraft.errors import AvailabilityError, GovraftError, InputError
 
-__all__ = ["lineage"]
+__all__ = ["export_lines", "lineage"]
 
 _PAGE = 500
 _LISTED = 20
@@ -83,17 +82,82 @@ def export(settings: Settings, file: Path) -> None:
     """Write the whole certified lineage to FILE, for `govraft verify`; `-` writes to stdout."""
     genesis = read_genesis(settings)
     with choose_client(settings) as client:
-        certificate = client.read("certificate")
-        last, text = field_of(certificate, "seq", int), field_of(certificate, "note", bytes)
-        if last < 1:
-            raise AvailabilityError("the node holds no certificate yet: try again once it may allow")
-        with _open_new(file) as out, progress("exporting", last) as advance:
-            out.write(encode_header(genesis, last=last))
-            for seq, leaf, entry in read_lineage(client, 1, last):
-                out.write(encode_record(seq, leaf, entry))
+        last, text = _certificate(client)
+        with open_new(file) as out, progress("exporting", last) as advance:
+            for line in _export_lines(client, genesis, last, text):
+                out.write(line)
                 advance()
-            out.write(encode_end(text))
     note(f"exported seq 1 to {last}; check it with: govraft verify {file} --genesis genesis.json")
+
+
+@lineage.command()
+@click.argument("seq", type=click.IntRange(1))
+@click.option(
+    "--consistency",
+    "earlier",
+    type=click.IntRange(1),
+    metavar="SEQ",
+    help="Also prove that the lineage begins with that of SEQ.",
+)
+@click.pass_obj
+def prove(settings: Settings, seq: int, earlier: int | None) -> None:
+    """Print a proof that the leaf of SEQ is in the certified lineage, for `govraft verify`."""
+    with choose_client(settings) as client:
+        found = next(read_lineage(client, seq, seq), None)
+        if found is None:
+            raise InputError(f"there is no seq {seq} yet", code="seq_unknown")
+        proof = client.read("proof", seq=seq, **({} if earlier is None else {"from": earlier}))
+        links = read_links(client)
+    before = None
+    if earlier is not None:
+        before = EarlierLineage(earlier, field_of(proof, "from_root", bytes), field_of(proof, "consistency", list))
+    data = encode_proof_file(
+        found[1],
+        proof=field_of(proof, "proof", list),
+        certificate=field_of(proof, "note", bytes),
+        earlier=before,
+        links=links,
+    )
+    write_data(data.decode() + "\n")
+
+
+def export_lines(client: Client, genesis: Genesis) -> Iterator[bytes]:
+    """The certified lineage as the lines of an export.
+
+    Raises:
+        GovraftError: The node holds no certificate, or its answers are not usable.
+    """
+    yield from _export_lines(client, genesis, *_certificate(client))
+
+
+def _certificate(client: Client) -> tuple[int, bytes]:
+    certificate = client.read("certificate")
+    last, text = field_of(certificate, "seq", int), field_of(certificate, "note", bytes)
+    if last < 1:
+        raise AvailabilityError("the node holds no certificate yet: try again once it may allow")
+    return last, text
+
+
+def _export_lines(client: Client, genesis: Genesis, last: int, text: bytes) -> Iterator[bytes]:
+    changes = {seq: (epoch, lease) for epoch, seq, lease in _read_changes(client)}
+    yield encode_header(genesis, last=last)
+    for seq, leaf, entry in read_lineage(client, 1, last):
+        yield encode_record(seq, leaf, entry)
+        if seq in changes:
+            yield encode_epoch(*changes[seq])
+    yield encode_end(text)
+
+
+def _read_changes(client: Client) -> Iterator[tuple[int, int, bytes]]:
+    """Epoch, seq and joint lease of each certified change of the electorate."""
+    following: int | None = FIRST_EPOCH + 1
+    while following is not None:
+        page = client.read("epochs", **{"from": following})
+        for row in field_of(page, "epochs", list):
+            yield field_of(row, "epoch", int), field_of(row, "seq", int), field_of(row, "lease", bytes)
+        after = page.get("next")
+        # A page that leads nowhere new would be asked for without end.
+        following = after if isinstance(after, int) and after > following else None
 
 
 def read_lineage(client: Client, first: int, last: int) -> Iterator[tuple[int, bytes, bytes | None]]:
@@ -113,33 +177,6 @@ def read_lineage(client: Client, first: int, last: int) -> Iterator[tuple[int, b
         for leaf, entry in zip(leaves, entries, strict=True):
             yield seq, leaf, entry
             seq += 1
-
-
-@contextlib.contextmanager
-def _open_new(path: Path) -> Iterator[BinaryIO]:
-    """A file that is there once it is whole, or not at all. A device, pipe or link is written to, never replaced."""
-    if str(path) == "-":
-        yield sys.stdout.buffer
-        return
-    try:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            with path.open("wb") as special:
-                yield special
-            return
-        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as draft:
-            try:
-                yield draft  # type: ignore[misc]
-                draft.flush()
-                os.fsync(draft.fileno())
-                Path(draft.name).chmod(0o644)
-                Path(draft.name).replace(path)
-            except BaseException:
-                Path(draft.name).unlink(missing_ok=True)
-                raise
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be written: {error.strerror}", code="file_unwritable") from error
 
 
 def _describe(seq: int, leaf: bytes, entry: bytes | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import click
 
 from govraft import __version__
 from govraft.cli.output import plain
-from govraft.errors import ConfigError, GovraftError
+from govraft.errors import ConfigError, GovraftError, InputError
 from govraft.startup import load_node_files
 
 __all__ = ["EXIT_CONFIG", "EXIT_FAILED", "EXIT_UNAVAILABLE", "main"]
@@ -27,6 +27,7 @@ _CONFIG = click.option(
     type=click.Path(path_type=Path),
     help="The node's TOML file.",
 )
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group(name="govraft-node", context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,8 +107,14 @@ def check_store(config_path: Path, scratch: Path | None) -> None:
 
 @main.command("create-store")
 @_CONFIG
-def create_store(config_path: Path) -> None:
+@click.option(
+    "--from", "export", metavar="EXPORT", type=_FILE, help="A lineage export, for a node that was added later."
+)
+def create_store(config_path: Path, export: Path | None) -> None:
     """Make the empty store of a node that has never run. `govraft init` does this for the nodes it makes.
+
+    A node that was added to a running cluster learns from EXPORT, of `govraft lineage export`, who the members are by
+    now; it must be made after the node was added. All else it gets from them.
 
     Never use it in the place of a store that was lost: the node would have forgotten what it promised, and could help
     to certify a second history. It refuses where a store is, or traces of one.
@@ -117,13 +124,36 @@ def create_store(config_path: Path) -> None:
     from govraft.cli.node_store import create
 
     try:
-        database = create(config_path)
-    except ConfigError as error:
+        database = create(config_path, export)
+    except (ConfigError, InputError) as error:
         _stop(str(error), EXIT_CONFIG)
     except GovraftError as error:
         _stop(str(error), EXIT_UNAVAILABLE)
     else:
         click.echo(f"{database}: made")
+
+
+@main.command("learn-epochs")
+@_CONFIG
+@click.option("--from", "export", required=True, metavar="EXPORT", type=_FILE, help="A lineage export.")
+def learn_epochs(config_path: Path, export: Path) -> None:
+    """Tell the store of a stopped node who the members are by now.
+
+    For a node that has been away for so long that it knows none of them, or whose own key was changed meanwhile. EXPORT
+    is of `govraft lineage export`, and is verified from the genesis on. Nothing is forgotten or replaced.
+
+    Exit codes: 0 done, 2 configuration, key or export cannot be used, 3 the node runs, or its store cannot be used.
+    """
+    from govraft.cli import node_store
+
+    try:
+        count = node_store.learn_epochs(config_path, export)
+    except (ConfigError, InputError) as error:
+        _stop(str(error), EXIT_CONFIG)
+    except GovraftError as error:
+        _stop(str(error), EXIT_UNAVAILABLE)
+    else:
+        click.echo(f"{config_path}: {count} changes of the members learnt")
 
 
 @main.command()

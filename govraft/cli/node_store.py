@@ -1,4 +1,4 @@
-"""`govraft-node check-store` and `create-store`: what is wrong with a node's store, and the way back."""
+"""`govraft-node check-store`, `create-store`, `learn-epochs`: what is wrong with a node's store, and the way back."""
 
 from __future__ import annotations
 
@@ -9,19 +9,34 @@ from pathlib import Path
 from typing import NamedTuple
 
 from govraft.adapters.snapshot_file import snapshot_path
-from govraft.adapters.sqlite_store import create_store
+from govraft.adapters.sqlite_store import SqliteStore, create_store
 from govraft.adapters.store_examination import Condition, Finding, borrow_copy, examine_database
-from govraft.errors import ConfigError, CorruptionError, GovraftError, InvariantViolation, StorageError
+from govraft.core.codec.canonical import unpack
+from govraft.core.machine.electorate_view import electorate_of
+from govraft.core.model.genesis import Genesis
+from govraft.core.model.limits import FRAME_BYTES
+from govraft.errors import (
+    ConfigError,
+    CorruptionError,
+    GovraftError,
+    InputError,
+    InvariantViolation,
+    StorageError,
+    VerificationError,
+)
+from govraft.node.config import load_config, load_genesis
 from govraft.node.snapshots import TAKE_OUT
+from govraft.ports.store import StoredEpoch, WriteBatch
 from govraft.startup import NodeFiles, load_node_files
 
-__all__ = ["Examination", "create", "examine"]
+__all__ = ["Examination", "create", "examine", "learn_epochs"]
 
 _LOST = (
     "Leave the node stopped, for good. The other voters go on as long as they make a quorum.",
     "Keep the directory as it is: it is evidence. Restore no copy of it, and empty nothing: a voter that has forgotten",
-    "what it signed can help to certify a second history. It cannot be replaced in this release; when too few voters",
-    "are left, make a new cluster and carry the content over (docs/operations.md, `When a store is damaged`).",
+    "what it signed can help to certify a second history. Put a new node, with a key of its own, in its place:",
+    "`govraft member replace` (docs/operations.md, `Nodes that come and go`). When too few voters are left for that,",
+    "make a new cluster and carry the content over.",
 )
 _FOREIGN = (
     "The store belongs to another node or cluster. Point `node.data_dir` and `node.genesis` at this node's own; if its",
@@ -72,20 +87,100 @@ def examine(config_path: Path, scratch: Path | None) -> Examination:
         raise StorageError(f"{message} with `--scratch`") from error
 
 
-def create(config_path: Path) -> Path:
+def create(config_path: Path, export: Path | None = None) -> Path:
     """Make the store of a node that has never run.
+
+    Args:
+        config_path: The node's configuration.
+        export: Of the lineage, for a node that was added later: verified from the genesis on. The store begins with the
+            members that it proves, and nothing else of it: the other nodes send the entries.
 
     Raises:
         ConfigError: The configuration, genesis or key cannot be used.
+        InputError: The export cannot be read, or proves nothing.
         StorageError: There is a store, or traces of one, or the disk failed.
     """
-    config, genesis, _ = load_node_files(config_path)
+    if export is None:
+        epochs: list[StoredEpoch] = []
+        config, genesis, _ = load_node_files(config_path)
+    else:
+        epochs = _read_epochs(load_genesis(load_config(config_path)), export)
+        config, genesis, identity = load_node_files(config_path, epochs=epochs)
+        _require_newcomer(config.node_id, identity.public_key, genesis, epochs)
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make `{config.data_dir}`: {error.strerror}") from error
-    create_store(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id)
+    create_store(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, epochs=epochs)
     return config.database
+
+
+def learn_epochs(config_path: Path, export: Path) -> int:
+    """Tell the store of a stopped node of all changes of the members that an export proves.
+
+    For a node that was away while so many members changed, or its own key, that it would reach nobody.
+
+    Returns:
+        How many of them it did not know.
+
+    Raises:
+        ConfigError: The configuration, genesis or key cannot be used.
+        InputError: The export cannot be read, or proves nothing.
+        StorageError: The node runs, or its store is damaged or of another history.
+    """
+    epochs = _read_epochs(load_genesis(load_config(config_path)), export)
+    config, genesis, _ = load_node_files(config_path, epochs=epochs)
+    store = SqliteStore(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, may_create=False)
+    try:
+        known = store.load().epochs
+        for mine, theirs in zip(known, epochs, strict=False):
+            if (mine.seq, mine.leaf) != (theirs.seq, theirs.leaf):
+                message = f"the store has another epoch {mine.epoch} than the export: one of them is of another history"
+                raise CorruptionError(message, path=str(config.database))
+        batch = WriteBatch()
+        for stored in epochs[len(known) :]:
+            batch.add_epoch(stored.epoch, stored.seq, stored.lease, stored.records, stored.leaf, stored.proof)
+        store.write(batch)
+    finally:
+        store.close()
+    return max(0, len(epochs) - len(known))
+
+
+def _require_newcomer(node_id: str, public_key: bytes, genesis: Genesis, epochs: Sequence[StoredEpoch]) -> None:
+    """Refuse to begin anew with a key that may have made promises."""
+    electorates = [genesis.electorate(), *(electorate_of(unpack(row.records, max_bytes=FRAME_BYTES)) for row in epochs)]
+    found = [electorate.find(node_id) for electorate in electorates]
+    own = [member for member in found if member is not None and member.public_key == public_key]
+    # SAFETY: only who has run could become a voter, and an empty store would have forgotten what it signed
+    # (test_create_store_from.py::test_a_voter_does_not_begin_anew).
+    if any(member.voter for member in own):
+        message = f"`{node_id}` is or was a voter: its store is lost, if there is none. Remove it, and add a new node"
+        raise InputError(message, code="voter_has_run")
+    last = found[-1]
+    if last is None or last.public_key != public_key:
+        message = f"`{node_id}` is no member at the end of the export; make one after it was added"
+        raise InputError(message, code="member_unknown")
+
+
+def _read_epochs(genesis: Genesis, export: Path) -> list[StoredEpoch]:
+    # Imported here: it replays the lineage, which takes the whole machine.
+    from govraft.core.evidence.lineage_export import prove_lineage
+
+    found: list[StoredEpoch] = []
+    try:
+        with export.open("rb") as lines:
+            prove_lineage(
+                lines,
+                genesis,
+                keep=lambda epoch, seq, change: found.append(
+                    StoredEpoch(epoch, seq, change.lease, change.records, change.leaf, change.proof)
+                ),
+            )
+    except OSError as error:
+        raise InputError(f"`{export}` cannot be read: {error.strerror}", code="file_unreadable") from error
+    except VerificationError as error:
+        raise InputError(f"`{export}`: {error}; export it again", code=error.code) from error
+    return found
 
 
 def _examine_store(files: NodeFiles, whole: Finding, scratch: Path) -> Examination:

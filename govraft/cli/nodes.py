@@ -10,7 +10,7 @@ from govraft.client.client import Client
 from govraft.core.model.genesis import Genesis
 from govraft.errors import ConfigError, DecodeError, GovraftError, require
 
-__all__ = ["choose_client", "field_of", "read", "read_genesis", "read_pages"]
+__all__ = ["choose_client", "field_of", "read", "read_genesis", "read_links", "read_pages"]
 
 _PROBE_S = 2.0
 
@@ -87,11 +87,23 @@ def read_genesis(settings: Settings) -> Genesis:
         raise GovraftError(f"the node's answer is not a genesis: {error}", code="answer_invalid") from error
 
 
-def read_pages(client: Client, what: str, items: str, limit: int) -> Iterator[dict[str, Any]]:
-    """All records of a kind that a node pages by uid."""
+def read_links(client: Client) -> list[dict[str, Any]]:
+    """The changes of the electorate, for evidence files. Nothing is verified.
+
+    Raises:
+        GovraftError: The node's answer is not usable.
+    """
+    links = client.read("epoch_links")
+    if not isinstance(links, list) or not all(isinstance(link, dict) for link in links):
+        raise GovraftError("the node's answer lists no epochs", code="answer_invalid")
+    return links
+
+
+def read_pages(client: Client, what: str, items: str, limit: int, **params: Any) -> Iterator[dict[str, Any]]:
+    """All records of a kind that a node pages by their keys."""
     after = ""
     while True:
-        page = client.read(what, after=after, limit=limit)
+        page = client.read(what, after=after, limit=limit, **params)
         yield from field_of(page, items, list)
         following = page.get("next")
         # A page that leads nowhere new would be asked for without end.

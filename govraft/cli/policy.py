@@ -1,9 +1,9 @@
-"""`govraft policy`: publish, activate, roll back, list, show, compare."""
+"""`govraft policy`: publish, activate, roll back, list, show, compare, try out."""
 
 from __future__ import annotations
 
-import asyncio
 import difflib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,19 @@ from govraft.cli.input_files import read_text
 from govraft.cli.nodes import choose_client, field_of, read
 from govraft.cli.output import Table, digits, emit, note, time_text
 from govraft.cli.policy_plan import EMPTY, Bundle, plan_versions
-from govraft.cli.policy_texts import policy_name, read_policies
+from govraft.cli.policy_texts import parse_policies, policy_name, read_policies
+from govraft.cli.policy_trial import impact, test_policies
 from govraft.cli.settings import CliGroup, Settings, SigningCommand
 from govraft.cli.submission import Submitter, emit_receipt
 from govraft.core.model.commands import Command, PolicyActivate, PolicyPublish
+from govraft.core.model.ids import ROOT_DOMAIN
 from govraft.errors import InputError
 
 __all__ = ["policy"]
 
-_PARSE_TIMEOUT_S = 30.0
+_domain_option = click.option(
+    "--domain", default=ROOT_DOMAIN, metavar="ID", help=f"Whose policies; default {ROOT_DOMAIN}."
+)
 
 
 @click.group(cls=CliGroup)
@@ -31,51 +35,75 @@ def policy() -> None:
 
 
 @policy.command(cls=SigningCommand)
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="DIR|FILE...")
+@click.argument("sources", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="[DIR|FILE]...")
 @click.option("--schema", type=click.Path(path_type=Path), metavar="FILE", help="Cedar schema; default the latest one.")
 @click.option("--activate", is_flag=True, help="Let the new version decide at once.")
+@click.option("--empty", is_flag=True, help="Publish a version without any policy: it permits nothing.")
+@_domain_option
 @click.pass_obj
-def publish(settings: Settings, sources: tuple[Path, ...], schema: Path | None, *, activate: bool) -> None:
+def publish(
+    settings: Settings, sources: tuple[Path, ...], schema: Path | None, domain: str, *, activate: bool, empty: bool
+) -> None:
     """Publish the policies in files and directories as the next version.
 
     The version holds exactly these policies. They are parsed and type-checked here first. What does not fit into one
     command is published as several versions, the last of which is the one to activate.
+
+    Only the root domain has a schema. What decides in a domain below it are its own policies and what the domains above
+    it forbid.
     """
-    wanted = read_policies(sources)
-    latest, active = _latest(settings)
+    if empty == bool(sources):
+        raise InputError("name the files that hold the policies, or give `--empty`")
+    if schema is not None and domain != ROOT_DOMAIN:
+        raise InputError("only the root domain has a schema: leave `--schema` or `--domain` out")
+    wanted = read_policies(sources) if sources else {}
+    latest, active = _latest(settings, domain)
     text = read_text(schema) if schema is not None else latest.schema
+    if domain != ROOT_DOMAIN:
+        text = text or _latest(settings, ROOT_DOMAIN)[0].schema
     if not text.strip():
-        raise InputError("no version is published yet: give `--schema FILE`")
-    _parse(text, wanted)
-    _publish(settings, latest, active, Bundle(0, "", text, wanted), activate=activate)
+        raise InputError("no version with a schema is published yet: publish one in `root` with `--schema FILE`")
+    parse_policies(text, wanted)
+    _publish(settings, latest, active, Bundle(0, "", text, wanted), domain, activate=activate)
 
 
 @policy.command(cls=SigningCommand)
 @click.argument("version", type=click.IntRange(1))
+@_domain_option
 @click.pass_obj
-def activate(settings: Settings, version: int) -> None:
+def activate(settings: Settings, version: int, domain: str) -> None:
     """Let a published version decide from now on. To go back to an older one, use `rollback`."""
-    bundle = _bundle(settings, version)
+    bundle = _bundle(settings, version, domain)
     submitter = Submitter(settings)
-    command = submitter.author.build(PolicyActivate, version=bundle.version, digest=bundle.digest)
+    command = submitter.author.build(PolicyActivate, domain=domain, version=bundle.version, digest=bundle.digest)
     emit_receipt(settings, submitter.run([command]), {"version": bundle.version, "digest": bundle.digest})
 
 
 @policy.command(cls=SigningCommand)
 @click.argument("version", type=click.IntRange(1))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_domain_option
 @click.pass_obj
-def rollback(settings: Settings, version: int) -> None:
-    """Publish the content of an older version again, and activate it."""
-    wanted = _bundle(settings, version)
-    latest, active = _latest(settings)
-    _publish(settings, latest, active, wanted, activate=True)
+def rollback(settings: Settings, version: int, domain: str, *, yes: bool) -> None:
+    """Publish the content of an older version again, and activate it.
+
+    Asks once before anything is signed, if there is a terminal to ask at. `--dry-run` shows what it would do.
+    """
+    wanted = _bundle(settings, version, domain)
+    latest, active = _latest(settings, domain)
+    if not (yes or settings.dry_run) and sys.stdin is not None and sys.stdin.isatty():
+        gone, back = latest.policies.keys() - wanted.policies.keys(), wanted.policies.keys() - latest.policies.keys()
+        question = f"leave {len(gone)} policies out, bring {len(back)} back, and activate that in `{domain}`?"
+        click.confirm(question, abort=True, err=True)
+    _publish(settings, latest, active, wanted, domain, activate=True)
 
 
 @policy.command("list")
+@_domain_option
 @click.pass_obj
-def list_versions(settings: Settings) -> None:
+def list_versions(settings: Settings, domain: str) -> None:
     """List the published versions."""
-    found = read(settings, "policies")
+    found = read(settings, "policies", domain=domain)
     active = (found.get("active") or {}).get("version", 0)
     rows = [
         (
@@ -96,10 +124,11 @@ def list_versions(settings: Settings) -> None:
 @click.argument("version", type=click.IntRange(1), required=False)
 @click.option("--schema", "only_schema", is_flag=True, help="Print the schema instead.")
 @click.option("--policy", "wanted", metavar="ID", help="Print only this one: an id, its first digits, or an @id name.")
+@_domain_option
 @click.pass_obj
-def show(settings: Settings, version: int | None, wanted: str | None, *, only_schema: bool) -> None:
+def show(settings: Settings, version: int | None, wanted: str | None, domain: str, *, only_schema: bool) -> None:
     """Print the policies of a version, of the active one by default, as Cedar."""
-    bundle = _bundle(settings, version)
+    bundle = _bundle(settings, version, domain)
     texts = dict(bundle.policies)
     if wanted is not None:
         texts = {name: text for name, text in texts.items() if name.startswith(wanted) or policy_name(text) == wanted}
@@ -121,11 +150,12 @@ def show(settings: Settings, version: int | None, wanted: str | None, *, only_sc
 @policy.command()
 @click.argument("old", type=click.IntRange(1), required=False)
 @click.argument("new", type=click.IntRange(1), required=False)
+@_domain_option
 @click.pass_obj
-def diff(settings: Settings, old: int | None, new: int | None) -> None:
+def diff(settings: Settings, old: int | None, new: int | None, domain: str) -> None:
     """Show what changed from OLD (default: the active version) to NEW (default: the latest)."""
-    before = _bundle(settings, old)
-    after = _bundle(settings, new) if new is not None else _latest(settings)[0]
+    before = _bundle(settings, old, domain)
+    after = _bundle(settings, new, domain) if new is not None else _latest(settings, domain)[0]
     added = {name: after.policies[name] for name in after.policies.keys() - before.policies.keys()}
     removed = {name: before.policies[name] for name in before.policies.keys() - after.policies.keys()}
     data = {
@@ -136,6 +166,10 @@ def diff(settings: Settings, old: int | None, new: int | None) -> None:
         "removed": removed,
     }
     emit(settings.output, data, _diff_text(before, after, removed, added))
+
+
+policy.add_command(test_policies)
+policy.add_command(impact)
 
 
 def _diff_text(before: Bundle, after: Bundle, removed: dict[str, str], added: dict[str, str]) -> str:
@@ -169,19 +203,19 @@ def _by_name(texts: dict[str, str]) -> list[tuple[str, str]]:
     return sorted(texts.items(), key=lambda item: (policy_name(item[1]), item[0]))
 
 
-def _latest(settings: Settings) -> tuple[Bundle, int]:
+def _latest(settings: Settings, domain: str) -> tuple[Bundle, int]:
     """The latest published version, and the number of the active one; 0 for none."""
     with choose_client(settings) as client:
-        found = client.read("policies")
+        found = client.read("policies", domain=domain)
         versions = field_of(found, "versions", list)
         active = (found.get("active") or {}).get("version", 0)
         if not versions:
             return EMPTY, 0
-        return _decode(client.read("policy", version=versions[-1]["version"])), active
+        return _decode(client.read("policy", version=versions[-1]["version"], domain=domain)), active
 
 
-def _bundle(settings: Settings, version: int | None) -> Bundle:
-    return _decode(read(settings, "policy", version=version or 0))
+def _bundle(settings: Settings, version: int | None, domain: str) -> Bundle:
+    return _decode(read(settings, "policy", version=version or 0, domain=domain))
 
 
 def _decode(found: object) -> Bundle:
@@ -193,20 +227,15 @@ def _decode(found: object) -> Bundle:
     )
 
 
-def _parse(schema: str, policies: dict[str, str]) -> None:
-    from govraft.adapters.cedar_parser import parse_isolated
-
-    asyncio.run(parse_isolated(schema, policies, None, timeout_s=_PARSE_TIMEOUT_S))
-
-
-def _publish(settings: Settings, latest: Bundle, active: int, wanted: Bundle, *, activate: bool) -> None:
-    planned = plan_versions(latest, wanted.schema, wanted.policies)
+def _publish(settings: Settings, latest: Bundle, active: int, wanted: Bundle, domain: str, *, activate: bool) -> None:
+    planned = plan_versions(latest, wanted.schema if domain == ROOT_DOMAIN else None, wanted.policies)
     version, digest = (planned[-1].version, planned[-1].digest) if planned else (latest.version, latest.digest)
     submitter = Submitter(settings)
     build = submitter.author.build
     commands: list[Command] = [
         build(
             PolicyPublish,
+            domain=domain,
             version=step.version,
             expected=step.expected,
             schema=step.schema,
@@ -216,8 +245,9 @@ def _publish(settings: Settings, latest: Bundle, active: int, wanted: Bundle, *,
         for step in planned
     ]
     if activate and version > active:
-        commands.append(build(PolicyActivate, version=version, digest=digest))
+        commands.append(build(PolicyActivate, domain=domain, version=version, digest=digest))
     more: dict[str, Any] = {
+        "domain": domain,
         "version": version,
         "digest": digest,
         "policies": len(wanted.policies),

@@ -47,12 +47,12 @@ class PlannedVersion(NamedTuple):
     digest: str
 
 
-def plan_versions(base: Bundle, schema: str, policies: Mapping[str, str]) -> list[PlannedVersion]:
+def plan_versions(base: Bundle, schema: str | None, policies: Mapping[str, str]) -> list[PlannedVersion]:
     """The versions to publish, in order; empty if the latest one is as wanted.
 
     Args:
         base: The latest published version.
-        schema: Wanted.
+        schema: Wanted; None below the root domain, which alone has one.
         policies: Wanted, by id.
 
     Raises:
@@ -60,7 +60,7 @@ def plan_versions(base: Bundle, schema: str, policies: Mapping[str, str]) -> lis
     """
     removed = sorted(base.policies.keys() - policies.keys())
     added = sorted(policies.keys() - base.policies.keys())
-    new_schema = schema if schema != base.schema or base.version == 0 else None
+    new_schema = schema if schema is not None and (schema != base.schema or base.version == 0) else None
     if not removed and not added and new_schema is None:
         return []
     size = len(pack_json(new_schema)) if new_schema is not None else 0
@@ -74,7 +74,7 @@ def plan_versions(base: Bundle, schema: str, policies: Mapping[str, str]) -> lis
         current = current if carried is None else carried
         ids = (ids - set(step_removed)) | set(step_added)
         version += 1
-        schema_digest = hashlib.sha256(current.encode()).digest()
+        schema_digest = b"" if schema is None else hashlib.sha256(current.encode()).digest()
         made = bundle_digest(schema_digest, tuple(sorted(bytes.fromhex(name) for name in ids)))
         texts = tuple(policies[name] for name in step_added)
         planned.append(PlannedVersion(version, digest, carried, texts, tuple(step_removed), made))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from govraft.cli.input_files import read_text
 from govraft.core.policy.hazards import HazardError, scan_policy
 from govraft.errors import InputError
 
-__all__ = ["policy_id", "policy_name", "read_policies", "split_policies"]
+__all__ = ["parse_policies", "policy_id", "policy_name", "read_policies", "split_policies"]
 
 POLICY_SUFFIX = ".cedar"
+
+_PARSE_TIMEOUT_S = 30.0
 
 # Strings and comments are skipped whole, so that a `;` inside one ends nothing.
 _TOKEN = re.compile(r'(?P<comment>//[^\n\r]*+)|(?P<string>"(?:[^"\\]|\\.)*+")|(?P<end>;)|(?P<space>\s++)|.', re.DOTALL)
@@ -78,3 +81,10 @@ def read_policies(paths: Iterable[Path]) -> dict[str, str]:
                     raise InputError(f"one policy is in `{origin[name]}` and in `{file}`: leave one out")
                 found[name], origin[name] = text, file
     return found
+
+
+def parse_policies(schema: str, policies: Mapping[str, str]) -> None:
+    """Parse and type-check policies in a process of their own. Raises `InputError` for what nodes would not take."""
+    from govraft.adapters.cedar_parser import parse_isolated
+
+    asyncio.run(parse_isolated(schema, policies, None, timeout_s=_PARSE_TIMEOUT_S))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from govraft.api.wire import Receipt
-from govraft.cli.nodes import choose_client, read_genesis
+from govraft.cli.nodes import choose_client, read_genesis, read_links
 from govraft.cli.output import Table, emit, fields_table, note, progress, write_data
 from govraft.cli.settings import Settings
 from govraft.cli.signing import Author
@@ -19,7 +19,7 @@ from govraft.core.model.commands import Command
 from govraft.core.model.genesis import Genesis
 from govraft.errors import AvailabilityError, GovraftError, InputError, RejectedError
 
-__all__ = ["Submitter", "emit_receipt", "receipt_fields"]
+__all__ = ["Submitter", "emit_receipt", "encode_receipt", "receipt_fields"]
 
 _PAUSE_S = 0.1
 
@@ -61,7 +61,7 @@ class Submitter:
                 advance()
         if receipt is None:
             raise InputError("there is nothing to submit")
-        kept = encode_receipt_file(receipt, cluster=self.genesis.cluster_id, envelope=envelopes[-1])
+        kept = encode_receipt(self.settings, receipt, envelopes[-1], self.genesis)
         self._keep(kept)
         return kept
 
@@ -118,6 +118,22 @@ class Submitter:
         except OSError as error:
             message = f"the command was submitted, but its receipt cannot be kept in `{path}`: {error.strerror}"
             raise GovraftError(message, code="receipt_not_kept", definite=False) from error
+
+
+def encode_receipt(settings: Settings, receipt: Receipt, envelope: bytes, genesis: Genesis) -> dict[str, Any]:
+    """The object of a receipt file, with all that its proof needs.
+
+    Args:
+        settings: Name the nodes to ask for changes of the electorate.
+        receipt: As the node answered.
+        envelope: Exact bytes that were submitted.
+        genesis: Of the cluster.
+    """
+    links: list[dict[str, Any]] = []
+    if receipt.lease:
+        with choose_client(settings) as client:
+            links = read_links(client)
+    return encode_receipt_file(receipt, cluster=genesis.cluster_id, envelope=envelope, links=links)
 
 
 def receipt_fields(receipt: dict[str, Any]) -> list[tuple[str, object]]:

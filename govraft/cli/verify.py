@@ -1,7 +1,8 @@
-"""`govraft verify`: offline proof of certificates, receipts and lineage exports, from the genesis alone."""
+"""`govraft verify`: offline proof of every kind of evidence, from the genesis alone."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,20 +10,20 @@ from typing import Any, BinaryIO
 
 import click
 
-from govraft.cli.input_files import read_bytes
+from govraft.cli.input_files import json_value, read_text
 from govraft.cli.output import emit, fields_table, progress, time_text
 from govraft.cli.settings import CliCommand, Settings
-from govraft.core.evidence.certificate import ProvenCheckpoint, prove_checkpoint
-from govraft.core.evidence.lineage_export import LINEAGE_FORMAT, prove_lineage
-from govraft.core.evidence.receipt import prove_receipt
-from govraft.core.model.genesis import Genesis
-from govraft.core.model.limits import GENESIS_BYTES
-from govraft.errors import ConfigError, DecodeError, InputError, VerificationError
+from govraft.cli.trusted_genesis import trusted_genesis
+from govraft.core.evidence.evidence import TIMES, Use, describe_lineage, is_lineage, prove_evidence
+from govraft.core.evidence.files import EVIDENCE_BYTES_MAX, malformed
+from govraft.core.evidence.lineage_export import prove_lineage
+from govraft.core.model.genesis import TIME_MAX_MS, Genesis
+from govraft.core.model.request import Request
+from govraft.errors import InputError
 
 __all__ = ["verify"]
 
 _FIRST_BYTES = 4096
-_FILE_BYTES_MAX = 4 * 1024 * 1024
 _LINE_BYTES_MAX = 512 * 1024
 
 
@@ -31,20 +32,47 @@ _LINE_BYTES_MAX = 512 * 1024
 @click.option(
     "--genesis", "genesis_path", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Trusted."
 )
+@click.option(
+    "--request",
+    "request_text",
+    metavar="JSON",
+    help="What a permit or denial must be about: principal, action, resource, context; @FILE reads a file.",
+)
+@click.option("--audience", metavar="NAME", help="Who verifies: a permit that names another audience is void.")
+@click.option(
+    "--at-least",
+    type=click.IntRange(0),
+    default=0,
+    metavar="SEQ",
+    help="A seq known to be effective: a permit on an older state is void.",
+)
+@click.option("--at", type=click.IntRange(1), metavar="MS", help="Wall time to verify for; default now.")
 @click.pass_obj
-def verify(settings: Settings, file: Path, genesis_path: Path | None) -> None:
+def verify(
+    settings: Settings,
+    *,
+    file: Path,
+    genesis_path: Path | None,
+    request_text: str | None,
+    audience: str | None,
+    at_least: int,
+    at: int | None,
+) -> None:
     """Prove what FILE says, offline; nothing is trusted but the genesis.
 
-    FILE is a quorum certificate (a C2SP signed note), a receipt, or a lineage export. Prints what is proven. Exit
-    code 0 if FILE is proven, 1 if it is not, 2 if a file cannot be read.
+    FILE is a permit, a signed denial, a receipt, a lineage export, a proof of `govraft lineage prove`, evidence of
+    equivocation, or a quorum certificate (a C2SP signed note). Prints what is proven. Exit code 0 if FILE is proven, 1
+    if it is not, 2 if a file cannot be read.
     """
-    genesis = _genesis(settings, genesis_path)
+    genesis = trusted_genesis(settings, genesis_path)
+    request = None if request_text is None else _request(request_text)
+    use = Use(at or time.time_ns() // 1_000_000, request, audience, at_least)
     try:
         source = file.open("rb")
     except OSError as error:
         raise InputError(f"`{file}` cannot be read: {error.strerror}", code="file_unreadable") from error
     with closing(source):
-        proven = _prove(source, genesis)
+        proven = _prove(source, genesis, use)
     data = {"proven": True, "cluster": genesis.cluster_id, "name": genesis.name, **proven}
     emit(
         settings.output,
@@ -53,49 +81,28 @@ def verify(settings: Settings, file: Path, genesis_path: Path | None) -> None:
     )
 
 
-def _genesis(settings: Settings, path: Path | None) -> Genesis:
-    index = settings.cluster_index() if path is None else None
-    if path is None and index is not None:
-        path = index.genesis
-    if path is None:
-        raise InputError("verify needs the genesis that you trust: give `--genesis FILE`")
-    data = read_bytes(path)
-    if len(data) > GENESIS_BYTES:
-        raise ConfigError(f"is over {GENESIS_BYTES} bytes", file=str(path))
-    try:
-        return Genesis.decode(data)
-    except DecodeError as error:
-        raise ConfigError(str(error), file=str(path)) from error
+def _request(text: str) -> Request:
+    value = json_value(read_text(Path(text[1:])) if text.startswith("@") else text, "`--request`")
+    fields = {"principal", "action", "resource"}
+    if not isinstance(value, dict) or not fields <= value.keys() <= fields | {"context"}:
+        raise InputError("`--request` must be a json object of `principal`, `action`, `resource`, `context`")
+    context = value.get("context", {})
+    if not all(isinstance(value[name], str) for name in fields) or not isinstance(context, dict):
+        raise InputError("`--request`: uids are text, and `context` is a json object")
+    return Request(value["principal"], value["action"], value["resource"], context)
 
 
-def _prove(source: BinaryIO, genesis: Genesis) -> dict[str, Any]:
-    """By what the file begins with. A file is never taken for another kind than it says it is."""
+def _prove(source: BinaryIO, genesis: Genesis, use: Use) -> dict[str, Any]:
+    """By what the file begins with; a lineage export is read as a stream, as it may be large."""
     first = source.read(_FIRST_BYTES)
     size = source.seek(0, 2)
     source.seek(0)
-    if LINEAGE_FORMAT.encode() in first.split(b"\n", 1)[0]:
-        return _prove_lineage(source, size, genesis)
-    if size > _FILE_BYTES_MAX:
-        raise VerificationError("this is no evidence that govraft knows", code="evidence_malformed")
-    data = source.read(_FILE_BYTES_MAX)
-    if first.lstrip().startswith(b"{"):
-        return _prove_receipt(data, genesis)
-    return {"kind": "certificate", **_checkpoint(prove_checkpoint(data, genesis))}
-
-
-def _prove_lineage(source: BinaryIO, size: int, genesis: Genesis) -> dict[str, Any]:
-    with progress("replaying", size) as advance:
-        proven = prove_lineage(_lines(source, advance), genesis)
-    return {
-        "kind": "lineage",
-        **_checkpoint(proven.checkpoint),
-        "applied": proven.applied,
-        "rejected": proven.rejected,
-        "state_root": proven.state_root.hex(),
-        "time": proven.time,
-        "policy_version": proven.policy_version,
-        "entities": proven.entities,
-    }
+    if is_lineage(first):
+        with progress("replaying", size) as advance:
+            return describe_lineage(prove_lineage(_lines(source, advance), genesis))
+    if size > EVIDENCE_BYTES_MAX:
+        raise malformed("this is no evidence that govraft knows")
+    return prove_evidence(source.read(EVIDENCE_BYTES_MAX), genesis, use)
 
 
 def _lines(source: BinaryIO, advance: Any) -> Iterator[bytes]:
@@ -104,30 +111,13 @@ def _lines(source: BinaryIO, advance: Any) -> Iterator[bytes]:
         yield line
 
 
-def _prove_receipt(data: bytes, genesis: Genesis) -> dict[str, Any]:
-    proven = prove_receipt(data, genesis)
-    header = {"cluster", "command_id", "not_after"}
-    return {
-        "kind": "receipt",
-        **_checkpoint(proven.checkpoint),
-        "command": proven.command,
-        "command_id": proven.command_id,
-        "outcome": proven.leaf.outcome,
-        "command_seq": proven.leaf.seq,
-        "time": proven.leaf.time,
-        "fields": {name: value for name, value in proven.payload.items() if name not in header},
-    }
-
-
-def _checkpoint(checkpoint: ProvenCheckpoint) -> dict[str, Any]:
-    return {"seq": checkpoint.seq, "root": checkpoint.root.hex(), "cosigners": list(checkpoint.cosigners)}
-
-
 def _shown(name: str, value: Any) -> object:
-    if name == "time":
-        return time_text(value)
+    if name in TIMES and isinstance(value, int):
+        return time_text(value) if value <= TIME_MAX_MS else f"{value} ms"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
         return " ".join(f"{key}={item!r}" for key, item in value.items())
-    return "yes" if value is True else value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else value

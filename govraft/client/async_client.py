@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from govraft.api.signed_answers import Redeemed
 from govraft.api.wire import Receipt
 from govraft.client.answers import event_in
 from govraft.client.async_connection import AsyncConnection
 from govraft.client.connection import deadline_in, remaining_until
 from govraft.client.endpoint import resolve_endpoint
+from govraft.client.permits import Permit, SignedVerdict, ask_authorize, ask_redeem, ask_signed
 from govraft.client.questions import (
     Asked,
     Question,
@@ -24,7 +26,7 @@ from govraft.client.questions import (
     timeout_of,
 )
 from govraft.client.verdicts import Allow, Verdict, deny_for, insist
-from govraft.errors import AvailabilityError, GovraftError
+from govraft.errors import AvailabilityError, Denied, GovraftError
 
 __all__ = ["AsyncClient"]
 
@@ -133,6 +135,90 @@ class AsyncClient:
         timeout_s = timeout_of(timeout)
         question = ask_submit(envelope, wait=wait, timeout_s=timeout_s, retry=retry)
         return await self._ask(question, timeout_s + _GRACE_S)
+
+    async def authorize(
+        self,
+        principal: str,
+        action: str,
+        resource: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        ttl: float = 300.0,
+        single_use: bool = False,
+        audience: str | None = None,
+        at_least: int = 0,
+        timeout: float = 10.0,  # noqa: ASYNC109 - told to the node
+    ) -> Permit:
+        """Get a portable permit, signed by a quorum: it verifies offline, from the genesis alone.
+
+        Args:
+            principal: As for `check`; `action`, `resource` and `context` likewise.
+            action: See `principal`.
+            resource: See `principal`.
+            context: See `principal`.
+            ttl: How long it shall live: 1 to 300 seconds. What is revoked meanwhile does not end it.
+            single_use: It must be redeemed, and can be redeemed once.
+            audience: Whom it is for; None for anybody.
+            at_least: Accept only a permit on this seq or a later one.
+            timeout: Seconds.
+
+        Raises:
+            Denied: There is none, whatever the reason; `verdict` says it, `denial` is the file of the signed one.
+        """
+        # SAFETY: as in `check`: whatever goes wrong is a denial
+        # (test_client_permits.py::test_every_failure_to_authorize_is_a_denial).
+        try:
+            timeout_s = timeout_of(timeout)
+            question = ask_authorize(
+                principal,
+                action,
+                resource,
+                context,
+                ttl_s=ttl,
+                single_use=single_use,
+                audience=audience,
+                at_least=at_least,
+                timeout_s=timeout_s,
+            )
+            return await self._ask(question, timeout_s + _GRACE_S)
+        except Denied:
+            raise
+        except Exception as error:
+            raise Denied(deny_for(error)) from error
+
+    async def check_signed(
+        self,
+        principal: str,
+        action: str,
+        resource: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        at_least: int = 0,
+        timeout: float | None = None,  # noqa: ASYNC109 - as `check`
+    ) -> SignedVerdict:
+        """As `check`; a denial comes with the node's signature, as a file that can be verified offline.
+
+        Never raises: whatever goes wrong gives a `Deny`, then without a signature.
+        """
+        try:
+            question = ask_signed(principal, action, resource, context, at_least=at_least)
+            return await self._ask(question, self._timeout_for(timeout))
+        except Exception as error:  # noqa: BLE001 - fail closed: every exception becomes a denial
+            return SignedVerdict(deny_for(error))
+
+    async def redeem(self, permit: bytes, *, timeout: float = 30.0) -> Redeemed:  # noqa: ASYNC109 - told to the node
+        """Use up a single-use permit, given as its file: only then is it good for one execution.
+
+        Returns:
+            The receipt, and the command that it is for. From then on the permit is used, in the whole cluster.
+
+        Raises:
+            RejectedError: It is used already, or void: `permit_used`, `permit_void`, `evidence_invalid`.
+            AvailabilityError: Not done, or, if not `definite`, the outcome is unknown: take it as used.
+            GovraftError: Not usable input, or an answer that is not usable.
+        """
+        timeout_s = timeout_of(timeout)
+        return await self._ask(ask_redeem(permit, timeout_s=timeout_s), timeout_s + _GRACE_S)
 
     async def read(self, what: str, **params: Any) -> Any:
         """Read governance state. See `Client.read`.

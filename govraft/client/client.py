@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from govraft.api.signed_answers import Redeemed
 from govraft.api.wire import Receipt
 from govraft.client.answers import event_in
 from govraft.client.connection import Connection, StaleConnectionError, deadline_in
 from govraft.client.endpoint import resolve_endpoint
+from govraft.client.permits import Permit, SignedVerdict, ask_authorize, ask_redeem, ask_signed
 from govraft.client.questions import (
     Asked,
     Question,
@@ -22,6 +24,7 @@ from govraft.client.questions import (
     timeout_of,
 )
 from govraft.client.verdicts import Allow, Verdict, deny_for, insist
+from govraft.errors import Denied
 
 __all__ = ["Client"]
 
@@ -169,6 +172,90 @@ class Client:
         timeout_s = timeout_of(timeout)
         question = ask_submit(envelope, wait=wait, timeout_s=timeout_s, retry=retry)
         return self._ask(question, timeout_s + _GRACE_S)
+
+    def authorize(
+        self,
+        principal: str,
+        action: str,
+        resource: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        ttl: float = 300.0,
+        single_use: bool = False,
+        audience: str | None = None,
+        at_least: int = 0,
+        timeout: float = 10.0,
+    ) -> Permit:
+        """Get a portable permit, signed by a quorum: it verifies offline, from the genesis alone.
+
+        Args:
+            principal: As for `check`; `action`, `resource` and `context` likewise.
+            action: See `principal`.
+            resource: See `principal`.
+            context: See `principal`.
+            ttl: How long it shall live: 1 to 300 seconds. What is revoked meanwhile does not end it.
+            single_use: It must be redeemed, and can be redeemed once.
+            audience: Whom it is for; None for anybody.
+            at_least: Accept only a permit on this seq or a later one.
+            timeout: Seconds.
+
+        Raises:
+            Denied: There is none, whatever the reason; `verdict` says it, `denial` is the file of the signed one.
+        """
+        # SAFETY: as in `check`: whatever goes wrong is a denial
+        # (test_client_permits.py::test_every_failure_to_authorize_is_a_denial).
+        try:
+            timeout_s = timeout_of(timeout)
+            question = ask_authorize(
+                principal,
+                action,
+                resource,
+                context,
+                ttl_s=ttl,
+                single_use=single_use,
+                audience=audience,
+                at_least=at_least,
+                timeout_s=timeout_s,
+            )
+            return self._ask(question, timeout_s + _GRACE_S)
+        except Denied:
+            raise
+        except Exception as error:
+            raise Denied(deny_for(error)) from error
+
+    def check_signed(
+        self,
+        principal: str,
+        action: str,
+        resource: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        at_least: int = 0,
+        timeout: float | None = None,
+    ) -> SignedVerdict:
+        """As `check`; a denial comes with the node's signature, as a file that can be verified offline.
+
+        Never raises: whatever goes wrong gives a `Deny`, then without a signature.
+        """
+        try:
+            question = ask_signed(principal, action, resource, context, at_least=at_least)
+            return self._ask(question, self._timeout_for(timeout))
+        except Exception as error:  # noqa: BLE001 - fail closed: every exception becomes a denial
+            return SignedVerdict(deny_for(error))
+
+    def redeem(self, permit: bytes, *, timeout: float = 30.0) -> Redeemed:
+        """Use up a single-use permit, given as its file: only then is it good for one execution.
+
+        Returns:
+            The receipt, and the command that it is for. From then on the permit is used, in the whole cluster.
+
+        Raises:
+            RejectedError: It is used already, or void: `permit_used`, `permit_void`, `evidence_invalid`.
+            AvailabilityError: Not done, or, if not `definite`, the outcome is unknown: take it as used.
+            GovraftError: Not usable input, or an answer that is not usable.
+        """
+        timeout_s = timeout_of(timeout)
+        return self._ask(ask_redeem(permit, timeout_s=timeout_s), timeout_s + _GRACE_S)
 
     def read(self, what: str, **params: Any) -> Any:
         """Read governance state, such as `status`, `policies` or `lineage`.

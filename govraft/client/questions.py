@@ -48,6 +48,8 @@ __all__ = [
     "ask_read",
     "ask_submit",
     "ask_watch",
+    "check_at_least",
+    "encode_request",
     "timeout_of",
 ]
 
@@ -71,7 +73,8 @@ def timeout_of(timeout_s: object) -> float:
     return float(timeout_s)
 
 
-def _encode_request(principal: object, action: object, resource: object, context: object) -> bytes:
+def encode_request(principal: object, action: object, resource: object, context: object) -> bytes:
+    """The bytes of one request, as they are asked and named. Raises `InputError` for what cannot be asked."""
     for name, value in (("principal", principal), ("action", action), ("resource", resource)):
         if not isinstance(value, str):
             raise InputError(f'`{name}` must be text such as `Agent::"ci-bot"`, not {type(value).__name__}')
@@ -86,7 +89,8 @@ def _encode_request(principal: object, action: object, resource: object, context
     return body
 
 
-def _check_at_least(at_least: object) -> int:
+def check_at_least(at_least: object) -> int:
+    """`at_least` as a seq. Raises `InputError` for anything else."""
     if isinstance(at_least, bool) or not isinstance(at_least, int) or not 0 <= at_least < 1 << 63:
         raise InputError("`at_least` must be a seq: 0 or more")
     return at_least
@@ -132,8 +136,8 @@ def ask_check(
     Raises:
         InputError: Not askable.
     """
-    body = _encode_request(principal, action, resource, context)
-    seq, digest = _check_at_least(at_least), request_digest(body)
+    body = encode_request(principal, action, resource, context)
+    seq, digest = check_at_least(at_least), request_digest(body)
 
     def judge(payload: bytes, call_id: int) -> Verdict:
         answer = decode_answer(check_decoder, payload)
@@ -162,13 +166,13 @@ def ask_many(
     Raises:
         InputError: `at_least` is not usable.
     """
-    seq = _check_at_least(at_least)
+    seq = check_at_least(at_least)
     verdicts: list[Verdict] = []
     batches: list[tuple[list[int], list[bytes]]] = []
     room = 0
     for place, asked in enumerate(requests):
         try:
-            body = _encode_request(*_parts(asked))
+            body = encode_request(*_parts(asked))
         except Exception as error:  # noqa: BLE001 - fail closed: what cannot be asked is denied
             verdicts.append(deny_for(error))
             continue

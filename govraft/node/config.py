@@ -6,14 +6,14 @@ Paths are relative to the file. Example::
     id = "node-1"
     genesis = "genesis.json"
     key = "node-1.key.pem"          # PKCS#8, readable by the node's user only
-    certificate = "node-1.cert.pem" # the certificate that genesis pins
+    certificate = "node-1.cert.pem" # the certificate that the other members pin
     data_dir = "data/node-1"
 
     [listen]
     peer = "127.0.0.1:7101"         # mutual TLS 1.3, other members only
     socket = "run/node-1.sock"      # Unix socket for clients of this host
 
-    [peers]                         # optional: where to dial a member, instead of its address in genesis
+    [peers]                         # optional: where to dial a member, instead of the address it was added with
     node-2 = "127.0.0.1:7102"
 
     [timing]
@@ -27,6 +27,11 @@ Paths are relative to the file. Example::
     [storage]                       # memory and start time; no guarantee rests on either
     snapshot_entries = 10000        # applied entries between two snapshots, 100 to 10,000,000
     window_entries = 4096           # newest journal entries kept in memory, 64 to 1,000,000
+
+    [decisions]                     # the decision log, `decisions.db` in data_dir
+    mode = "best_effort"            # or "strict": no allow leaves before its record is durable
+    masked = ["context.email"]      # principal, resource, context or a path below it: recorded as keyed digests
+    anchor_s = 300                  # how often its head is put on record in the lineage, 1 to 86,400
 """
 
 from __future__ import annotations
@@ -41,9 +46,11 @@ from pathlib import Path
 import msgspec
 
 from govraft.core.convergence.timing import LeaseTiming
+from govraft.core.evidence.decisions import check_masks
 from govraft.core.model import limits
 from govraft.core.model.genesis import Genesis
-from govraft.errors import ConfigError, GovraftError
+from govraft.errors import ConfigError, GovraftError, InputError
+from govraft.node.decisions import DecisionMode
 
 __all__ = ["Address", "NodeConfig", "Profile", "load_config", "load_genesis", "parse_address"]
 
@@ -102,6 +109,12 @@ class _Storage(msgspec.Struct, forbid_unknown_fields=True):
     window_entries: int = limits.ENGINE_WINDOW_ENTRIES
 
 
+class _Decisions(msgspec.Struct, forbid_unknown_fields=True):
+    mode: str = DecisionMode.BEST_EFFORT.value
+    masked: list[str] = []
+    anchor_s: int = 300
+
+
 STORAGE_BOUNDS = {"snapshot_entries": (100, 10_000_000), "window_entries": (64, 1_000_000)}
 
 
@@ -112,6 +125,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     timing: _Timing = msgspec.field(default_factory=_Timing)
     access: _Access = msgspec.field(default_factory=_Access)
     storage: _Storage = msgspec.field(default_factory=_Storage)
+    decisions: _Decisions = msgspec.field(default_factory=_Decisions)
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
@@ -133,6 +147,14 @@ class NodeConfig(msgspec.Struct, frozen=True):
     allowed_gids: frozenset[int]
     snapshot_entries: int
     window_entries: int
+    decision_mode: DecisionMode = DecisionMode.BEST_EFFORT
+    decision_masks: tuple[str, ...] = ()
+    anchor_s: int = 300
+
+    @property
+    def decision_log(self) -> Path:
+        """The file of the node's decision log."""
+        return self.data_dir / "decisions.db"
 
     @property
     def database(self) -> Path:
@@ -178,13 +200,6 @@ def load_genesis(config: NodeConfig) -> Genesis:
         raise ConfigError(message, file=str(config.file), key="node.genesis") from error
     except GovraftError as error:
         raise ConfigError(f"`{config.genesis_path}`: {error}", file=str(config.file), key="node.genesis") from error
-    member_ids = {member.id for member in genesis.members}
-    if config.node_id not in member_ids:
-        message = f"`{config.node_id}` is no member; genesis has {', '.join(sorted(member_ids))}"
-        raise ConfigError(message, file=str(config.file), key="node.id")
-    for peer in config.peer_addresses:
-        if peer not in member_ids:
-            raise ConfigError("is no member of genesis", file=str(config.file), key=f"peers.{peer}")
     heartbeat_ms = config.profile.heartbeat_ms
     if heartbeat_ms * 3 > genesis.lease_ms:
         message = f"three heartbeats of {heartbeat_ms} ms do not fit into the lease of {genesis.lease_ms} ms"
@@ -252,7 +267,24 @@ def _check(file: Path, parsed: _File) -> NodeConfig:
         allowed_gids=frozenset(_group_id(name, where) for name in parsed.access.groups),
         snapshot_entries=parsed.storage.snapshot_entries,
         window_entries=parsed.storage.window_entries,
+        decision_mode=_decision_mode(parsed.decisions, where),
+        decision_masks=tuple(parsed.decisions.masked),
+        anchor_s=parsed.decisions.anchor_s,
     )
+
+
+def _decision_mode(decisions: _Decisions, file: str) -> DecisionMode:
+    try:
+        check_masks(decisions.masked)
+    except InputError as error:
+        raise ConfigError(str(error), file=file, key="decisions.masked") from error
+    if not 1 <= decisions.anchor_s <= 86_400:
+        raise ConfigError(f"`{decisions.anchor_s}` must be from 1 to 86400", file=file, key="decisions.anchor_s")
+    try:
+        return DecisionMode(decisions.mode)
+    except ValueError:
+        message = f"`{decisions.mode[:64]}` is unknown; choose one of {', '.join(DecisionMode)}"
+        raise ConfigError(message, file=file, key="decisions.mode") from None
 
 
 def _profile(timing: _Timing, file: str) -> Profile:

@@ -7,11 +7,17 @@ Two findings make a node isolate itself, for good, with the evidence on disk: a 
 which its own lineage has another root, and its own lineage no longer having the root that it signed. A minority
 whose cosignatures contradict each other is proven and ignored instead: if one lying voter could isolate everybody,
 it could stop every cluster at will.
+
+When the electorate changes, the leader probes the seq of the change, and nothing beyond it, until a quorum of the old
+and one of the new members have acked it. The lease that comes of it is the certificate of the new epoch, for whoever
+receives it; who missed it asks for it (`node/epoch_exchange.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from govraft.core.codec.canonical import pack
 from govraft.core.convergence.certificate import (
@@ -21,64 +27,62 @@ from govraft.core.convergence.certificate import (
     open_ack,
     open_signed,
     verify_cosignature,
-    verify_lease,
 )
-from govraft.core.convergence.cosigner import Acked, Answer, Cosigner, Held, Refusal
+from govraft.core.convergence.cosigner import Acked, Answer, Cosigner, Refusal
 from govraft.core.convergence.holder import HeldLease, Holder
-from govraft.core.convergence.messages import NONCE_BYTES, Ack, Kind, Probe, Sign, Signed, decode_kind
+from govraft.core.convergence.messages import (
+    NONCE_BYTES,
+    EpochRequest,
+    Kind,
+    Probe,
+    ProvenChange,
+    Sign,
+    Signed,
+    decode_kind,
+)
+from govraft.core.convergence.messages import Epochs as EpochsMessage
 from govraft.core.convergence.round import RoundLeader
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.machine.machine import Machine
-from govraft.core.model.electorate import Electorate
 from govraft.core.model.reasons import Reason
-from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
-from govraft.errors import CertificateError, InputError, SignatureError
+from govraft.core.model.units import NS_PER_MS, BoottimeNs
+from govraft.errors import CertificateError, InputError, SignatureError, VerificationError
+from govraft.node.cosigner_view import CosignerView
+from govraft.node.diagnosis import Diagnosis, difference
 from govraft.node.effects import Effects, Send
+from govraft.node.epoch_exchange import EpochExchange
+from govraft.node.epochs import Epochs
+from govraft.node.lease_judge import LeaseJudge
+from govraft.node.probed import Probed, probed
+from govraft.node.witness import Witness
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import Sequencer
-from govraft.ports.store import CosignerRecord, IsolationRecord
+from govraft.ports.store import CosignerRecord, IsolationRecord, StoredEpoch, StoredEquivocation
 
 __all__ = ["CONVERGENCE_CHANNEL", "Convergence", "Diagnosis"]
 
 CONVERGENCE_CHANNEL = 2
 HEARTBEATS_HEARD = 3
-_WITNESSED_MAX = 1_024
 _DISTRUST_LEASES = 3
-_SECTION_REASONS = {
-    "policies": Reason.POLICY_DIVERGENCE,
-    "authorities": Reason.AUTHORIZATION_INCONSISTENT,
-    "grants": Reason.AUTHORIZATION_INCONSISTENT,
-    "electorate": Reason.AUTHORIZATION_INCONSISTENT,
-    "entities": Reason.RUNTIME_STATE_FRAGMENTED,
-    "boundaries": Reason.RUNTIME_STATE_FRAGMENTED,
-    "attestations": Reason.ATTESTATION_DISAGREEMENT,
-}
-
-
-class Diagnosis:
-    """Why no lease is coming, as far as this node has seen; cleared by the next lease."""
-
-    __slots__ = ("message", "reason")
-
-    def __init__(self) -> None:
-        self.reason: Reason | None = None
-        self.message = ""
-
-    def set(self, reason: Reason, message: str) -> None:
-        self.reason, self.message = reason, message
-
-    def clear(self) -> None:
-        self.reason, self.message = None, ""
 
 
 class Convergence:
-    """The cosigner, holder and, at times, round leader of one node."""
+    """The cosigner, holder and, at times, round leader of one node.
+
+    Args:
+        epochs: Shared with the node, which tells it what was applied.
+        on_epoch: Called when a change of the electorate has been certified, with the Raft term in which this node, as
+            leader, brought that about, else 0. The batch has the certificate already.
+    """
 
     def __init__(
         self,
         *,
         node_id: str,
+        public_key: bytes,
         machine: Machine,
+        epochs: Epochs,
+        on_epoch: Callable[[int], None],
         timing: LeaseTiming,
         signing: Sign,
         is_valid: IsValid,
@@ -86,11 +90,15 @@ class Convergence:
         entropy: Callable[[int], bytes],
         cosigner_record: CosignerRecord | None,
         isolation: IsolationRecord | None,
+        equivocations: Sequence[StoredEquivocation],
         has_run_before: bool,
         heartbeat_ms: int,
     ) -> None:
         self._node_id = node_id
+        self._public_key = public_key
         self._machine = machine
+        self.epochs = epochs
+        self._on_epoch = on_epoch
         self._timing = timing
         self._is_valid = is_valid
         self._clock = clock
@@ -101,6 +109,7 @@ class Convergence:
         acked = None if cosigner_record is None else Acked(cosigner_record.seq, cosigner_record.root)
         self.cosigner = Cosigner(
             node_id=node_id,
+            public_key=public_key,
             origin=self._origin,
             cluster=self._cluster,
             timing=timing,
@@ -117,6 +126,16 @@ class Convergence:
             recent_ns=HEARTBEATS_HEARD * self._heartbeat_ns,
             signing=signing,
         )
+        self._exchange = EpochExchange(
+            node_id=node_id,
+            cluster=self._cluster,
+            signing=signing,
+            epochs=epochs,
+            channel=CONVERGENCE_CHANNEL,
+            pause_ns=self._heartbeat_ns,
+            silence_ns=timing.grant_ns,
+        )
+        self._judge = LeaseJudge(machine, epochs, is_valid)
         self.isolation = isolation
         self.diagnosis = Diagnosis()
         self.moving_until = BoottimeNs(0)
@@ -124,22 +143,26 @@ class Convergence:
         holder can delay it longer."""
         self.certified_seq = 0
         self.certified_note = b""
+        self._certified_lease = b""
         self.certified_ahead: tuple[VerifiedLease, bytes] | None = None
-        self.equivocators: dict[str, bytes] = {}
+        self.witness = Witness(equivocations)
         self.rejected_messages = 0
         self.last_refusal: Refusal | None = None
         self._distrusted: dict[str, BoottimeNs] = {}
         self._waiting_probe: tuple[Signed, Probe] | None = None
-        self._witnessed: dict[tuple[str, int], tuple[bytes, bytes]] = {}
-        self._round_seq = 0
-        self._round_term = -1
+        self._round: tuple[int, int, int] = (0, -1, 0)
         self._round_at = BoottimeNs(-(10**18))
+
+    def begin(self) -> None:
+        """The machine holds what it held in the last life."""
+        if self.epochs.certified_note and self.epochs.certified_seq <= self._machine.seq:
+            self.certified_seq, self.certified_note = self.epochs.certified_seq, self.epochs.certified_note
 
     # What the node does of itself.
 
     def turn(self, sequencer: Sequencer, effects: Effects) -> None:
         """Answer a probe that was waiting for this node to catch up, and probe if this node leads."""
-        if self._waiting_probe is not None and self._machine.seq >= self._waiting_probe[1].checkpoint.seq:
+        if self._waiting_probe is not None and self._may_answer(self._waiting_probe[1]):
             signed, probe = self._waiting_probe
             self._waiting_probe = None
             self._answer(signed, probe, sequencer, effects)
@@ -147,27 +170,36 @@ class Convergence:
             verified, encoded = self.certified_ahead
             self.certified_ahead = None
             self._compare(verified, encoded, effects)
-        if not sequencer.is_leader or self.isolation is not None:
+        now = self._clock.boottime()
+        self._keep_up(now, effects)
+        state = probed(self._machine, self.epochs)
+        if not sequencer.is_leader or self.isolation is not None or not self.epochs.is_itself_in(state.electorates):
             self.leading.close()
             return
-        now = self._clock.boottime()
-        changed = (self._machine.seq, sequencer.term) != (self._round_seq, self._round_term)
-        if changed or now - self._round_at >= self._heartbeat_ns:
-            self._probe(sequencer, now, effects)
+        round_ = (state.seq, sequencer.term, self.epochs.certified.epoch)
+        if round_ != self._round or now - self._round_at >= self._heartbeat_ns:
+            self._round, self._round_at = round_, now
+            self._probe(state, sequencer, now, effects)
 
-    def _probe(self, sequencer: Sequencer, now: BoottimeNs, effects: Effects) -> None:
-        machine = self._machine
-        self._round_seq, self._round_term, self._round_at = machine.seq, sequencer.term, now
-        signed = self.leading.begin(
-            seq=machine.seq,
-            root=machine.root,
-            sections=machine.sections,
-            epoch=machine.epoch,
-            term=sequencer.term,
-            now=now,
-        )
+    def _may_answer(self, probe: Probe) -> bool:
+        """Whether its seq was applied, and no change of the electorate below it waits for its certificate."""
+        seq, uncertified = probe.checkpoint.seq, self.epochs.uncertified
+        return self._machine.seq >= seq and (uncertified is None or seq <= uncertified)
+
+    def _keep_up(self, now: BoottimeNs, effects: Effects) -> None:
+        """Hold what was applied against the certified epochs, and ask for those that this node lacks."""
+        row = self.epochs.contradicted
+        if row is not None and self.isolation is None:
+            message = f"the electorate that was certified at seq {row.seq} is not the one that this node came to"
+            self._isolate(Reason.LINEAGE_INCONSISTENT, message, row.lease, row.seq, effects)
+        if self.isolation is None:
+            has_lease = self.lease is not None and self.lease.is_live(now)
+            self._exchange.turn(now, has_lease=has_lease, effects=effects)
+
+    def _probe(self, state: Probed, sequencer: Sequencer, now: BoottimeNs, effects: Effects) -> None:
+        signed = self.leading.begin(**state._asdict(), term=sequencer.term, now=now)
         encoded = signed.encode()
-        others = (member.id for member in self._electorate.members if member.id != self._node_id)
+        others = (name for name in self.epochs.member_ids if name != self._node_id)
         effects.sends.extend(Send(other, CONVERGENCE_CHANNEL, encoded) for other in others)
         # The node answers its own probe at once, so that its record joins the write that the probe waits for.
         self._answer(signed, Probe.decode(signed.body), sequencer, effects)
@@ -182,17 +214,20 @@ class Convergence:
             signed = Signed.decode(payload, kind)
             if signed.signer != peer:
                 raise CertificateError(f"{kind.value} of `{signed.signer[:64]}` came from `{peer}`")
-            if kind is Kind.PROBE:
-                open_signed(signed, self._electorate, self._cluster, self._is_valid)
-                self._answer(signed, Probe.decode(signed.body), sequencer, effects)
-            elif kind is Kind.ACK:
+            if kind is Kind.ACK:
                 self._take_ack(signed, sequencer, effects)
+            elif kind is Kind.LEASE:
+                self._take_lease(signed, payload, sequencer, effects)
             else:
-                self._take_lease(signed, payload, effects)
-        except (CertificateError, InputError) as error:
+                open_signed(signed, self.epochs.speakers, self._cluster, self._is_valid)
+                self._take(signed, sequencer, effects)
+        except (VerificationError, InputError) as error:
             self.rejected_messages += 1
-            is_unsigned = kind is Kind.PROBE and error.code == SignatureError.default_code
-            reason = Reason.UNSIGNED_TRANSITION if is_unsigned else Reason.QUORUM_UNVERIFIABLE
+            reason = Reason.QUORUM_UNVERIFIABLE
+            if error.code == WRONG_EPOCH:
+                reason = Reason.GOVERNANCE_DESYNCHRONIZED
+            elif kind is Kind.PROBE and error.code == SignatureError.default_code:
+                reason = Reason.UNSIGNED_TRANSITION
             if peer == sequencer.leader_hint and kind is not Kind.ACK and error.code != WRONG_EPOCH:
                 # No honest leader asks without its signature, or shows a lease that proves nothing: it is not late but
                 # wrong, and leads nobody to a certificate (test_convergence.py::test_a_lying_leader_is_replaced).
@@ -200,8 +235,38 @@ class Convergence:
             else:
                 self.diagnosis.set(reason, str(error))
 
+    def _take(self, signed: Signed, sequencer: Sequencer, effects: Effects) -> None:
+        """Take a message of a member that speaks for itself."""
+        if signed.kind is Kind.PROBE:
+            self._answer(signed, Probe.decode(signed.body), sequencer, effects)
+        elif signed.kind is Kind.EPOCH_REQUEST:
+            request = EpochRequest.decode(signed.body)
+            if self.isolation is None:
+                self._exchange.answer(signed.signer, request, self._clock.boottime(), effects)
+        else:
+            self._take_epochs(signed.signer, EpochsMessage.decode(signed.body), effects)
+
+    def _take_epochs(self, peer: str, message: EpochsMessage, effects: Effects) -> None:
+        before = self.epochs.certified.epoch
+        for epoch, change in enumerate(message.changes, message.first):
+            if epoch == self.epochs.certified.epoch + 1 and self.isolation is None:
+                self._take_change(epoch, change, effects)
+        if self.epochs.certified.epoch > before:
+            self._exchange.asks_on(peer, self._clock.boottime(), effects)
+
+    def _take_change(self, epoch: int, change: ProvenChange, effects: Effects) -> None:
+        """Take the next change of the electorate, with its proof, whether or not this node has applied its entry."""
+        seq, electorate, opened = self._judge.verify_change(epoch, change)
+        if self._judge.contradicts(opened):
+            self._isolate_from(opened.probe, change.lease, effects)
+            return
+        self._certify(self.epochs.certify_proven(seq, electorate, change), 0, effects)
+        if self._machine.seq >= seq > self.certified_seq:
+            self.certified_seq, self.certified_note = seq, self.epochs.certified_note
+
     def _answer(self, signed: Signed, probe: Probe, sequencer: Sequencer, effects: Effects) -> None:
-        view = _View(self, sequencer)
+        stopped = self.isolation is not None
+        view = CosignerView(self._machine, self.epochs, self._clock, sequencer, isolated=stopped)
         nonce = self._entropy(NONCE_BYTES)
         answer = self.cosigner.answer(signed, probe, nonce, view)
         if isinstance(answer, Answer):
@@ -218,10 +283,12 @@ class Convergence:
             effects.sends.append(Send(probe.leader, CONVERGENCE_CHANNEL, answer.ack.encode()))
             return
         self.last_refusal = answer
-        if answer is Refusal.BEHIND:
+        if probe.epoch > self.epochs.certified.epoch:
+            self._exchange.ask(signed.signer, view.boottime, effects)
+        if answer in (Refusal.BEHIND, Refusal.EPOCH_UNCERTIFIED):
             self._waiting_probe = (signed, probe)
         elif answer is Refusal.DIVERGENT:
-            reason, message = self._difference(probe)
+            reason, message = difference(self._machine, probe)
             self.distrust(probe.leader, reason, f"leader `{probe.leader}` holds another state: {message}")
         elif answer is Refusal.LINEAGE_CHANGED:
             message = "own lineage no longer has the root that this node signed"
@@ -242,36 +309,59 @@ class Convergence:
         return self._clock.boottime() < self._distrusted.get(peer, 0)
 
     def _take_ack(self, signed: Signed, sequencer: Sequencer, effects: Effects) -> None:
-        ack = open_ack(signed, self._electorate, self._cluster, self._is_valid)
-        verify_cosignature(ack, self._electorate, self._origin, is_valid=self._is_valid)
-        if not self._is_consistent(ack, signed) or not sequencer.is_leader:
-            return
-        lease = self.leading.take(signed, ack, self._electorate, self._clock.boottime())
-        if lease is not None:
-            self._broadcast(lease.encode(), effects)
+        member, ack = open_ack(signed, self.epochs.speakers, self._cluster, self._is_valid)
+        verify_cosignature(ack, member, self._origin, is_valid=self._is_valid)
+        if not self.witness.is_consistent(member, ack, signed, effects):
+            self.diagnosis.set(Reason.AUTHORITY_CONFLICT, f"`{ack.node}` has signed two roots for one seq")
+        elif sequencer.is_leader:
+            lease = self.leading.take(signed, ack, member, self._clock.boottime())
+            if lease is not None:
+                self._broadcast(lease.encode(), effects)
 
-    def _take_lease(self, signed: Signed, payload: bytes, effects: Effects) -> None:
-        verified = verify_lease(signed, self._electorate, self._origin, self._cluster, is_valid=self._is_valid)
-        if self._machine.seq >= verified.probe.checkpoint.seq:
+    def _take_lease(self, signed: Signed, payload: bytes, sequencer: Sequencer, effects: Effects) -> None:
+        opened = self._judge.open(signed)
+        if self._judge.contradicts(opened):
+            self._isolate_from(opened.probe, payload, effects)
+            return
+        if opened.probe.epoch > self.epochs.certified.epoch:
+            self._exchange.ask(signed.signer, self._clock.boottime(), effects)
+        verified = self._judge.verify(opened)
+        checkpoint = verified.probe.checkpoint
+        if checkpoint.seq == self.epochs.uncertified:
+            is_own = signed.signer == self._node_id and sequencer.is_leader and sequencer.term == verified.probe.term
+            row = self.epochs.certify_waiting(payload)
+            self._certify(row, verified.probe.term if is_own else 0, effects)
+        if checkpoint.seq == self.epochs.certified_seq and self.epochs.certified_note:
+            # At the change itself only the certificate of both electorates proves anything to strangers.
+            verified = msgspec.structs.replace(verified, note=self.epochs.certified_note)
+        if self._machine.seq >= checkpoint.seq:
             self._compare(verified, payload, effects)
-        elif self._is_furthest_ahead(verified):
+        elif self.certified_ahead is None or self.certified_ahead[0].probe.checkpoint.seq < checkpoint.seq:
             self.certified_ahead = (verified, payload)
         if self.isolation is None and self.holder.accept(verified, self._clock.boottime()):
             self.diagnosis.clear()
 
-    def _is_furthest_ahead(self, verified: VerifiedLease) -> bool:
-        known = self.certified_ahead
-        return known is None or known[0].probe.checkpoint.seq < verified.probe.checkpoint.seq
+    def _isolate_from(self, probe: Probe, payload: bytes, effects: Effects) -> None:
+        """A quorum certified another state than this node's own."""
+        seq, (reason, message) = probe.checkpoint.seq, difference(self._machine, probe)
+        self._isolate(reason, f"a quorum certified another state at seq {seq}: {message}", payload, seq, effects)
+
+    def _certify(self, row: StoredEpoch, led_term: int, effects: Effects) -> None:
+        """A change of the electorate has been certified: the members after it are in force."""
+        # SAFETY: in the batch before anything that relies on it can be sent
+        # (test_electorate_changes.py::test_the_certificate_is_written_before_anything_beyond_it_is_acked).
+        effects.batch.add_epoch(row.epoch, row.seq, row.lease, row.records, row.leaf, row.proof)
+        self.cosigner.forget_below(row.seq)
+        self._on_epoch(led_term)
 
     def _compare(self, verified: VerifiedLease, encoded: bytes, effects: Effects) -> None:
         """Hold a certified state against this node's own."""
-        probe = verified.probe
-        seq = probe.checkpoint.seq
+        probe, seq = verified.probe, verified.probe.checkpoint.seq
         if self._machine.lineage.root(seq) != probe.checkpoint.root:
-            reason, message = self._difference(probe)
-            self._isolate(reason, f"a quorum certified another state at seq {seq}: {message}", encoded, seq, effects)
+            self._isolate_from(probe, encoded, effects)
         elif self.isolation is None and (seq > self.certified_seq or not self.certified_note):
             self.certified_seq, self.certified_note = seq, verified.note
+            self._certified_lease = encoded
 
     def _isolate(self, reason: Reason, message: str, received: bytes, seq: int, effects: Effects) -> None:
         """Stop for good. The evidence is the message received and this node's own leaf at its seq, as exact bytes."""
@@ -282,62 +372,24 @@ class Convergence:
             self.isolation = IsolationRecord(reason.value, message, evidence)
             effects.batch.set_isolation(reason.value, message, evidence)
 
-    def _is_consistent(self, ack: Ack, signed: Signed) -> bool:
-        """Whether this voter has always signed one root a seq, as far as this node has seen."""
-        key = (ack.node, ack.seq)
-        encoded = signed.encode()
-        seen = self._witnessed.setdefault(key, (ack.root, encoded))
-        if len(self._witnessed) > _WITNESSED_MAX:
-            del self._witnessed[next(iter(self._witnessed))]
-        if seen[0] != ack.root:
-            self.equivocators.setdefault(ack.node, seen[1] + encoded)
-            self.diagnosis.set(Reason.AUTHORITY_CONFLICT, f"`{ack.node}` signed two roots for seq {ack.seq}")
-        return ack.node not in self.equivocators
-
-    def _difference(self, probe: Probe) -> tuple[Reason, str]:
-        """Name the first section that differs from this node's own."""
-        own = self._machine.leaf(probe.checkpoint.seq)
-        if own is None:
-            return Reason.LINEAGE_INCONSISTENT, "the lineage differs"
-        # A command that did something else here also left another trace in `audit`: what it governs says more.
-        names = own.sections.keys() | probe.sections.keys()
-        for name in sorted(names, key=lambda name: (name not in _SECTION_REASONS, name)):
-            if own.sections.get(name) != probe.sections.get(name):
-                return _SECTION_REASONS.get(name, Reason.LINEAGE_INCONSISTENT), f"section `{name}` differs"
-        return Reason.LINEAGE_INCONSISTENT, "the sections agree, the lineage differs"
-
     def _broadcast(self, payload: bytes, effects: Effects) -> None:
-        for member in self._electorate.members:
-            effects.sends.append(Send(member.id, CONVERGENCE_CHANNEL, payload))
+        effects.sends.extend(Send(name, CONVERGENCE_CHANNEL, payload) for name in self.epochs.member_ids)
 
     @property
-    def _electorate(self) -> Electorate:
-        return self._machine.electorate
+    def certified_lease(self) -> bytes:
+        """The lease message with which `certified_seq` became certified, as this node saw it first.
+
+        At a change of the electorate that of both electorates: others prove nothing to who knows only the genesis.
+        """
+        rows = self.epochs.rows
+        return rows[-1].lease if rows and rows[-1].seq == self.certified_seq else self._certified_lease
+
+    @property
+    def equivocators(self) -> dict[str, bytes]:
+        """By node id, the first two acks with which it contradicted itself."""
+        return self.witness.equivocators
 
     @property
     def lease(self) -> HeldLease | None:
         """The lease that this node holds, live or not."""
         return self.holder.lease
-
-
-class _View:
-    """What the cosigner sees of this node; both clocks are read once, when the view is made."""
-
-    def __init__(self, convergence: Convergence, sequencer: Sequencer) -> None:
-        machine = convergence._machine  # noqa: SLF001 - the view is part of this module
-        self._machine = machine
-        self.boottime: BoottimeNs = convergence._clock.boottime()  # noqa: SLF001
-        self.wall: WallMs = convergence._clock.wall()  # noqa: SLF001
-        self.leader_hint = sequencer.leader_hint
-        self.term = sequencer.term
-        self.electorate = machine.electorate
-        self.applied = machine.seq
-        self.newest_time = machine.time
-        self.isolated = convergence.isolation is not None
-
-    def held(self, seq: int) -> Held | None:
-        leaf = self._machine.leaf(seq)
-        return None if leaf is None else Held(self._machine.lineage.root(seq), leaf.sections)
-
-    def root(self, seq: int) -> bytes:
-        return self._machine.lineage.root(seq)

@@ -12,15 +12,17 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from govraft.core.convergence.certificate import IsValid
 from govraft.core.convergence.messages import Sign
 from govraft.core.convergence.timing import LeaseTiming
+from govraft.core.evidence.chain import encode_chain
 from govraft.core.machine.entry import decode_entry
 from govraft.core.machine.machine import Machine
+from govraft.core.model.electorate import Member
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import ENGINE_WINDOW_ENTRIES, SNAPSHOT_ENTRIES
 from govraft.core.model.reasons import Reason
@@ -28,8 +30,11 @@ from govraft.core.model.request import Request
 from govraft.core.model.verdict import Deny, Verdict
 from govraft.errors import CorruptionError, InputError
 from govraft.node.convergence import CONVERGENCE_CHANNEL, Convergence
+from govraft.node.cosigning import PERMIT_CHANNEL
 from govraft.node.effects import Effects, Send
+from govraft.node.epochs import Epochs, link_of
 from govraft.node.gate import Gate
+from govraft.node.permits import Permits
 from govraft.node.presence import PRESENCE_CHANNEL, Presence
 from govraft.node.snapshots import TAKE_OUT, FoundSnapshot, SnapshotTaker, find_snapshot, restore
 from govraft.node.submissions import SUBMISSION_CHANNEL, Done, Submissions
@@ -48,6 +53,7 @@ class NodeSettings:
 
     Attributes:
         node_id: This node's id in the electorate.
+        public_key: Its Ed25519 key, 32 bytes. Where the electorate has another one under its id, it is no member.
         heartbeat_ms: How often a leader probes when nothing changes.
         life: Distinguishes this process's decision ids from those of earlier ones.
         snapshot_entries: Applied entries between two snapshots. Fewer make a start quicker and cost a copy of the
@@ -56,6 +62,7 @@ class NodeSettings:
     """
 
     node_id: str
+    public_key: bytes
     heartbeat_ms: int
     life: str
     snapshot_entries: int = SNAPSHOT_ENTRIES
@@ -69,6 +76,9 @@ class MakeSequencer(Protocol):
         self,
         *,
         voters: Sequence[str],
+        observers: Sequence[str],
+        epoch: int,
+        state_epoch: Callable[[], int],
         journal: Sequence[JournalEntry],
         hard_state: HardState,
         applied: int,
@@ -105,13 +115,22 @@ class NodeCore:
         self._is_dated_ahead = False
         self._stored_leaves: Sequence[StoredLeaf] = stored.leaves
         self._links: set[str] = {settings.node_id}
-        found = find_snapshot(stored, genesis, is_valid)
-        self.sequencer = self._make_sequencer(make_sequencer, genesis, stored, found)
+        self._encoded_links: list[dict[str, Any]] = []
+        self.epochs = Epochs(
+            genesis=genesis,
+            stored=stored,
+            is_valid=is_valid,
+            node_id=settings.node_id,
+            public_key=settings.public_key,
+        )
+        found = find_snapshot(stored, genesis, self.epochs.history, is_valid)
+        self.sequencer = self._make_sequencer(make_sequencer, stored, found)
         self._indexes = array("Q")
         if found is None:
             self.machine = Machine(genesis)
         else:
             self.machine, self._indexes = restore(found, stored, genesis, self.sequencer.entry)
+        self.epochs.begin(self.machine)
         self._snapshots = SnapshotTaker(settings.snapshot_entries, self.machine.seq)
         self._keep_leaf(1, self.machine.genesis_leaf, 0)
         timing = LeaseTiming(genesis.lease_ms, genesis.clock_drift_max_ppm, genesis.clock_skew_max_ms)
@@ -119,7 +138,10 @@ class NodeCore:
         self._presence = Presence(timing)
         self.convergence = Convergence(
             node_id=settings.node_id,
+            public_key=settings.public_key,
             machine=self.machine,
+            epochs=self.epochs,
+            on_epoch=self._on_epoch,
             timing=timing,
             signing=signing,
             is_valid=is_valid,
@@ -127,6 +149,7 @@ class NodeCore:
             entropy=entropy,
             cosigner_record=stored.cosigner,
             isolation=stored.isolation,
+            equivocations=stored.equivocations,
             has_run_before=stored.has_run_before,
             heartbeat_ms=settings.heartbeat_ms,
         )
@@ -147,8 +170,22 @@ class NodeCore:
             timing=timing,
             reachable=self._reachable,
         )
+        self.permits = Permits(
+            node_id=settings.node_id,
+            machine=self.machine,
+            convergence=self.convergence,
+            gate=self.gate,
+            clock=clock,
+            timing=timing,
+            public_key=settings.public_key,
+            signing=signing,
+            is_valid=is_valid,
+            links=self.epoch_links,
+        )
         self.sequencer.turn()
         self._check_replay(stored)
+        self.convergence.begin()
+        self._effects.members = None  # Whoever builds the network asks for `pinned_members`.
         self.gate.prepare()
 
     # Events.
@@ -170,6 +207,8 @@ class NodeCore:
             self.convergence.on_frame(peer, payload, self.sequencer, self._effects)
         elif channel == SUBMISSION_CHANNEL:
             self.submissions.on_frame(peer, payload, self.sequencer, self._effects)
+        elif channel == PERMIT_CHANNEL:
+            self.permits.on_frame(peer, payload, self._effects)
         elif channel != PRESENCE_CHANNEL or payload:
             self.convergence.rejected_messages += 1
 
@@ -197,6 +236,7 @@ class NodeCore:
         if self.sequencer.last_index != before:
             self.sequencer.turn()
             self.convergence.turn(self.sequencer, self._effects)
+        self.permits.turn(self._effects)
         last_index = self._indexes[-1] if self._indexes else 0
         snapshot = self._snapshots.turn(self.machine, last_index, self.convergence)
         # A newer one takes the place of one that nobody has fetched yet.
@@ -231,13 +271,16 @@ class NodeCore:
         return frozenset(self._links)
 
     def _make_sequencer(
-        self, make_sequencer: MakeSequencer, genesis: Genesis, stored: StoredState, found: FoundSnapshot | None
+        self, make_sequencer: MakeSequencer, stored: StoredState, found: FoundSnapshot | None
     ) -> Sequencer:
         applied = 0 if found is None else found.snapshot.index
         # A certified entry is committed, even where the stored commit index, which may lag, does not say so yet.
         commit_index = max(stored.hard_state.commit_index, applied)
         return make_sequencer(
-            voters=[member.id for member in genesis.electorate().voters],
+            voters=[member.id for member in self.epochs.certified.voters],
+            observers=[member.id for member in self.epochs.certified.members if not member.voter],
+            epoch=self.epochs.certified.epoch,
+            state_epoch=lambda: self.epochs.applied_epoch,
             journal=stored.journal,
             hard_state=msgspec.structs.replace(stored.hard_state, commit_index=commit_index),
             applied=applied,
@@ -247,6 +290,30 @@ class NodeCore:
             on_commit=self._on_commit,
             welcome=self._is_welcome,
         )
+
+    def epoch_links(self) -> list[dict[str, Any]]:
+        """The links from the genesis to the newest certified epoch, as evidence files carry them."""
+        rows = self.epochs.rows
+        if len(self._encoded_links) != len(rows):
+            self._encoded_links = encode_chain(self.machine.genesis, [link_of(row) for row in rows])
+        return self._encoded_links
+
+    @property
+    def pinned_members(self) -> tuple[Member, ...]:
+        """Whom this node talks to, itself included: the certified members, and those of changes that it has applied.
+
+        A new member must be heard before it counts, as its ack is needed for that. An id may stand there twice.
+        """
+        return self.epochs.members
+
+    def _on_epoch(self, led_term: int) -> None:
+        """A change of the electorate was certified: Raft and the network follow it."""
+        certified = self.epochs.certified
+        observers = [member.id for member in certified.members if not member.voter]
+        self.sequencer.set_voters(
+            [voter.id for voter in certified.voters], observers, certified.epoch, led_term=led_term
+        )
+        self._effects.members = self.pinned_members
 
     # What the engine calls.
 
@@ -288,6 +355,8 @@ class NodeCore:
         applied = self.machine.apply(entry)
         self._indexes.append(index)
         self._keep_leaf(applied.seq, applied.leaf, index)
+        if self.epochs.applied(self.machine, applied.leaf):
+            self._effects.members = self.pinned_members
         self.submissions.on_applied(applied)
 
     def _keep_leaf(self, seq: int, leaf: bytes, index: int) -> None:
@@ -307,6 +376,12 @@ class NodeCore:
             raise CorruptionError(
                 f"stored lineage has {len(stored.leaves)} leaves, but the journal replays only to seq "
                 f"{self.machine.seq}: journal entries are missing; {TAKE_OUT}",
+                code="lineage_inconsistent",
+            )
+        if self.epochs.contradicted is not None:
+            raise CorruptionError(
+                f"the electorate certified at seq {self.epochs.contradicted.seq} is not that of the replayed journal; "
+                f"{TAKE_OUT}",
                 code="lineage_inconsistent",
             )
         record = stored.cosigner

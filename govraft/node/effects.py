@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from govraft.core.machine.snapshot import Snapshot
+from govraft.core.model.electorate import Member
 from govraft.ports.store import WriteBatch
 
 __all__ = ["Effects", "Send"]
@@ -34,12 +35,14 @@ class Effects:
 
     Attributes:
         batch: Must be durable before anything else of this object happens.
+        members: Whom to be connected to from then on, None for no change; before `sends`, some of which are for them.
         sends: Frames to send then, in order.
         after: To call then, in order: answers to clients that speak of what has become durable.
         snapshot: To encode and save then, off the loop, or None: `store.save_snapshot(snapshot.encode())`.
     """
 
     batch: WriteBatch = field(default_factory=WriteBatch)
+    members: tuple[Member, ...] | None = None
     sends: list[Send] = field(default_factory=list)
     after: list[Callable[[], None]] = field(default_factory=list)
     snapshot: Snapshot | None = None
@@ -47,4 +50,5 @@ class Effects:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return self.batch.is_empty and not self.sends and not self.after and self.snapshot is None
+        idle = self.batch.is_empty and not self.sends and not self.after
+        return idle and self.members is None and self.snapshot is None

@@ -3,6 +3,7 @@
 ====  ==================================================================  ======================================
 rule  allow only if                                                       otherwise
 ====  ==================================================================  ======================================
+0     the node is a member under its own key                              `revoked`
 0     the node is not isolated                                            the finding, or `isolated`
 1     a lease is held and live, before *and after* evaluation             `lease_expired`, or what is known of why
 3     the lease's leader and term are the node's own Raft view            `leader_unconfirmed`
@@ -11,6 +12,7 @@ rule  allow only if                                                       otherw
 4     no entry is known committed above that seq                          `synchronizing`
 6     nothing the request touches is quarantined or revoked, node too     `quarantined`, `revoked`
 7     Cedar says Allow and reports no error                               `policy_denied`, `policy_error`, …
+8     its permits' conditions and all boundaries hold, rates have room    `grant_missing`, …, `boundary_exceeded`
 ====  ==================================================================  ======================================
 
 Rules 2 and 4 heal by themselves within a round trip: for them alone the caller may wait and ask again.
@@ -20,20 +22,23 @@ Source: protocol, "The gate".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import msgspec
 
 from govraft.core.convergence.holder import HeldLease
 from govraft.core.convergence.timing import LeaseTiming
+from govraft.core.decision.evaluator import evaluate
+from govraft.core.decision.finding import Finding
+from govraft.core.decision.policy_shelf import PolicyShelf
 from govraft.core.machine.machine import Machine
-from govraft.core.model.ids import canonical_uid
+from govraft.core.model.ids import ROOT_DOMAIN
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
+from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.core.model.verdict import Allow, Deny, Verdict
-from govraft.core.policy.compiled import CompiledPolicies, PolicyCompileError
-from govraft.errors import DecodeError
 from govraft.node.convergence import Convergence
+from govraft.node.rates import Rates
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import Sequencer
 
@@ -84,16 +89,27 @@ class Gate:
         self._clock = clock
         self._timing = timing
         self._reachable = reachable
-        self._compiled: tuple[str, CompiledPolicies | None, str] = ("", None, "no policy is active")
+        self._shelf = PolicyShelf()
+        self._rates = Rates(
+            node_id=node_id, electorate=machine.electorate, drift_ppm=timing.drift_ppm, now=clock.boottime()
+        )
         self._decisions = 0
+        self.decided_at = clock.wall()
+        """WallMs at which the last verdict was decided: an audit evaluates it again at that time."""
+        self.allow_expires: int | None = None
+        """WallMs until which at most the last allow can hold, whatever lease or permit carries it on; None: no end."""
 
     def prepare(self) -> None:
         """Compile the active policies now, while nobody waits: compiling takes the time that a lease runs."""
-        self._policies()
+        self._shelf.of(self._machine, ROOT_DOMAIN)
 
     def standing(self, at_least: int = 0) -> Standing:
         """Rules 0 to 5."""
         convergence, sequencer = self._convergence, self._sequencer
+        # SAFETY: whoever was removed, or whose key was changed, stops with the entry that says so, certified or not
+        # (test_electorate_changes.py::test_a_removed_node_denies_at_once).
+        if convergence.epochs.absence:
+            return Standing(None, Reason.REVOKED, convergence.epochs.absence)
         if convergence.isolation is not None:
             record = convergence.isolation
             reason = Reason(record.reason) if record.reason in _REASONS else Reason.ISOLATED
@@ -150,6 +166,7 @@ class Gate:
 
     def check(self, request: Request, *, at_least: int = 0) -> Verdict | None:
         """Answer, or None if waiting for the next certificate may change the answer."""
+        self.decided_at = self._clock.wall()
         standing = self.standing(at_least)
         if standing.lease is None:
             return None if standing.may_pass else self._deny(standing.reason, standing.message)
@@ -161,96 +178,51 @@ class Gate:
             message = f"the node failed to decide: {type(error).__name__}"
             return self._deny(Reason.INTERNAL_ERROR, message, standing.lease)
 
+    def evaluate(self, request: Request, *, node_id: str, wall: int) -> Finding:
+        """What the state of this node says of a request that another node answers at that WallMs. No verdict."""
+        return evaluate(self._machine, self._shelf, request, node_id=node_id, wall=wall)
+
     def deny_waiting(self, at_least: int) -> Deny:
         """What to answer when waiting took too long."""
+        self.decided_at = self._clock.wall()
         standing = self.standing(at_least)
         if standing.lease is not None:
             return self._deny(Reason.SYNCHRONIZING, "the next certificate came too late for this request")
         return self._deny(standing.reason, standing.message)
 
     def _decide(self, request: Request, lease: HeldLease, at_least: int) -> Verdict:
-        compiled, defect = self._policies()
-        try:
-            marked = self._marked(request, compiled)
-        except DecodeError as error:
-            return self._deny(Reason.REQUEST_INVALID, str(error), lease)
-        if marked is not None:
-            return self._deny(marked[0], marked[1], lease)
-        if self._machine.active_policies is None:
-            return self._deny(Reason.POLICY_DENIED, "no policy is active, so nothing is permitted", lease)
-        if compiled is None:
-            return self._deny(Reason.POLICY_ERROR, defect, lease)
-        decision = compiled.evaluate(request, self._machine.entities)
-        policies, errors = list(decision.policies), list(decision.errors)
-        if decision.effect == "invalid":
-            return self._deny(Reason.REQUEST_INVALID, "; ".join(errors)[:512], lease, policies, errors)
-        if decision.effect == "deny":
-            message = "a policy forbids it" if policies else "no policy permits it"
-            return self._deny(Reason.POLICY_DENIED, message, lease, policies, errors)
-        if decision.effect != "allow" or errors:
-            return self._deny(Reason.POLICY_ERROR, "; ".join(errors)[:512], lease, policies, errors)
+        # The boot clock first: what ends at a wall time then ends rather too early than too late.
+        began = self._clock.boottime()
+        wall = self.decided_at = self._clock.wall()
+        finding = evaluate(self._machine, self._shelf, request, node_id=self._node_id, wall=wall)
+        if finding.reason is not None:
+            return self._deny(finding.reason, finding.message, lease, list(finding.policies), list(finding.errors))
         # SAFETY: evaluation takes time, in which the lease may end
         # (test_gate.py::test_a_lease_that_ends_during_evaluation_denies).
         after = self.standing(at_least)
         if after.lease is None:
             return self._deny(after.reason, after.message, lease)
+        end, self.allow_expires = after.lease.end, finding.expires
+        if finding.expires is not None:
+            # SAFETY: an allow does not outlive what it rests on
+            # (test_gate_conditions.py::test_an_allow_ends_with_the_grant_that_it_rests_on).
+            left_ms = finding.expires - max(wall, self._machine.time)
+            end = min(end, BoottimeNs(began + left_ms * NS_PER_MS))
+        now = self._clock.boottime()
+        if now >= end:
+            return self._deny(Reason.LEASE_EXPIRED, "what allowed it ended while it was decided", lease)
+        full = self._rates.take(finding.charges, self._machine.electorate, now)
+        if full is not None:
+            message = f"this node's share of {full.most} in {full.seconds} s is used up for `{full.key}`"
+            return self._deny(Reason.BOUNDARY_EXCEEDED, message, lease, list(finding.policies))
         return Allow(
             seq=lease.seq,
             state_root=self._machine.state_root.hex(),
-            valid_until=after.lease.end,
-            policies=policies,
+            valid_until=end,
+            policies=list(finding.policies),
             decision=self._decision_id(),
             node=self._node_id,
         )
-
-    def _marked(self, request: Request, compiled: CompiledPolicies | None) -> tuple[Reason, str] | None:
-        """Rule 6: marks on the node, and on action, principal and resource with all their groups and ancestors."""
-        machine = self._machine
-        if not machine.has_marks:
-            return None
-        for kind, target in self._targets(request, compiled):
-            marks = machine.marks(kind, target)
-            if "revoked" in marks:
-                return Reason.REVOKED, f"{kind} `{target}` is revoked: {marks['revoked'].reason}"
-            if "quarantined" in marks:
-                return Reason.QUARANTINED, f"{kind} `{target}` is quarantined: {marks['quarantined'].reason}"
-        return None
-
-    def _targets(self, request: Request, compiled: CompiledPolicies | None) -> Iterator[tuple[str, str]]:
-        yield "node", self._node_id
-        # SAFETY: marks are kept by canonical uid; another spelling of one must find them too
-        # (test_gate.py::test_another_spelling_of_a_revoked_subject_is_revoked).
-        yield "action", canonical_uid(request.action)
-        # SAFETY: stopping a group of actions stops each of them
-        # (test_gate.py::test_a_mark_on_an_action_group_denies_its_actions). Without policies nothing is allowed anyway.
-        for group in compiled.action_groups(request.action) if compiled is not None else ():
-            yield "action", group
-        for uid in self._with_ancestors(canonical_uid(request.principal)):
-            yield "subject", uid
-        for uid in self._with_ancestors(canonical_uid(request.resource)):
-            yield "resource", uid
-
-    def _with_ancestors(self, uid: str) -> Iterator[str]:
-        seen, todo = {uid}, [uid]
-        while todo:
-            current = todo.pop()
-            yield current
-            entity = self._machine.entities.get(current)
-            for parent in entity.parents if entity is not None else ():
-                if parent not in seen:
-                    seen.add(parent)
-                    todo.append(parent)
-
-    def _policies(self) -> tuple[CompiledPolicies | None, str]:
-        active = self._machine.active_policies
-        digest = "" if active is None else active.digest
-        if digest != self._compiled[0] and active is not None:
-            try:
-                compiled = CompiledPolicies.compile(active.schema, active.policies, previous=self._compiled[1])
-                self._compiled = (digest, compiled, "")
-            except PolicyCompileError as error:
-                self._compiled = (digest, None, f"active policies do not compile: {error}")
-        return self._compiled[1], self._compiled[2]
 
     def _decision_id(self) -> str:
         self._decisions += 1

@@ -2,7 +2,8 @@
 
 Apply never calls the native policy engine (one bad text could kill every node, again at each replay), so it accepts
 policies that no engine compiles: all nodes would then deny. Here, where only this proposal is at stake, they are
-parsed and type-checked in a process that may die, and entities are held against the active schema.
+parsed and type-checked in a process that may die, and entities are held against the active schema. A command that is
+put to the vote is examined when it is, because nobody looks again when it executes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any
 
 from govraft.core.machine.machine import Machine
 from govraft.core.machine.policies import policy_id
-from govraft.core.model.commands import Command, EntityPatch, EntityPut, PolicyPublish
-from govraft.core.model.ids import canonical_uid, parse_uid
-from govraft.core.model.outcome import Rejection
+from govraft.core.machine.proposals import proposed_command
+from govraft.core.model.commands import Command, EntityPatch, EntityPut, PolicyPublish, ProposalOpen
+from govraft.core.model.ids import ROOT_DOMAIN, canonical_uid, parse_uid
+from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import InputError, RejectedError
 
 __all__ = ["Examine", "examine_proposal"]
@@ -34,6 +36,11 @@ async def examine_proposal(machine: Machine, command: Command, examine: Examine)
     Raises:
         RejectedError: They cannot.
     """
+    if isinstance(command, ProposalOpen):
+        inner = proposed_command(command)
+        if isinstance(inner, Rejected):
+            raise RejectedError(inner.detail or inner.code, code=inner.code)
+        command = inner
     try:
         if isinstance(command, PolicyPublish):
             await _examine_policies(machine, command, examine)
@@ -46,9 +53,17 @@ async def examine_proposal(machine: Machine, command: Command, examine: Examine)
 
 
 async def _examine_policies(machine: Machine, command: PolicyPublish, examine: Examine) -> None:
-    versions = machine.policy_versions
-    base = machine.policy_bundle(versions[-1].version) if versions else None
-    schema = command.schema if command.schema is not None else (base.schema if base is not None else "")
+    view = machine.state.policies
+    latest = view.of(command.domain).latest
+    base = None if latest is None else view.bundle(latest.version, command.domain)
+    schema = command.schema
+    if schema is None and command.domain != ROOT_DOMAIN:
+        # Only the root has one, and what decides in a domain is compiled with the one that is active there.
+        schema = view.schema()
+    elif schema is None and base is not None:
+        schema = base.schema
+    if schema is None:
+        raise InputError("there is no schema yet: publish policies with one in `root` first", code="policy_invalid")
     policies = {policy_id(text).hex(): text for text in command.policies}
     if command.schema is not None and base is not None:
         # What stays must fit the new schema too.

@@ -22,12 +22,14 @@ from typing import NamedTuple
 from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
-from govraft.core.model.units import NS_PER_MS
+from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.core.model.verdict import Deny, Verdict
 from govraft.errors import AvailabilityError, LimitExceededError, StorageError
 from govraft.node.core import NodeCore
+from govraft.node.decision_keeper import DecisionKeeper
 from govraft.node.effects import Effects
 from govraft.ports.clock import Clock
+from govraft.ports.decisions import RecordedVerdict
 from govraft.ports.peers import Peers
 from govraft.ports.store import Store
 
@@ -46,6 +48,7 @@ class _WaitingCheck(NamedTuple):
     request: Request
     at_least: int
     deadline: int
+    began: BoottimeNs
 
 
 class NodeRuntime:
@@ -57,6 +60,7 @@ class NodeRuntime:
         clock: The clock that the core reads.
         sync_wait_ms: How long a check may wait for the next certificate.
         on_halt: Called once, with the cause, when the node must stop at once.
+        decisions: Records what is decided; None for a node without a decision log.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class NodeRuntime:
         node_id: str,
         sync_wait_ms: int,
         on_halt: Callable[[BaseException], None],
+        decisions: DecisionKeeper | None = None,
     ) -> None:
         self._core = core
         self._store = store
@@ -75,6 +80,7 @@ class NodeRuntime:
         self._node_id = node_id
         self._sync_wait_ns = sync_wait_ms * NS_PER_MS
         self._on_halt = on_halt
+        self._decisions = decisions
         self._loop = asyncio.get_running_loop()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="govraft-writer")
         self._saver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="govraft-snapshot")
@@ -142,14 +148,15 @@ class NodeRuntime:
         """Answer now, or after the next certificate."""
         if self._is_halted:
             return Deny(reason=Reason.NODE_UNREACHABLE, message="the node has halted", node=self._node_id)
+        began = self._clock.boottime()
         verdict = self._core.check(request, at_least=at_least)
         if verdict is not None:
-            return verdict
+            return self._kept(request, verdict, began)
         if len(self._waiting) >= WAITING_CHECKS_MAX:
-            return self._core.deny_waiting(at_least)
+            return self._kept(request, self._core.deny_waiting(at_least), began)
         future: asyncio.Future[Verdict] = self._loop.create_future()
-        deadline = self._clock.boottime() + self._sync_wait_ns
-        self._waiting[future] = _WaitingCheck(request, at_least, deadline)
+        deadline = began + self._sync_wait_ns
+        self._waiting[future] = _WaitingCheck(request, at_least, deadline, began)
         # SAFETY: given up, it must hold neither its request, which can be large, nor the place of another;
         # test_review_findings.py::test_checks_that_were_given_up_leave_their_places_at_once
         future.add_done_callback(self._forget)
@@ -239,6 +246,10 @@ class NodeRuntime:
     def _release(self, effects: Effects) -> None:
         if self._is_halted or self._peers is None:
             return
+        # SAFETY: who may connect follows from what is durable
+        # (test_runtime.py::test_members_are_changed_once_it_is_written).
+        if effects.members is not None:
+            self._peers.set_members(effects.members)
         for send in effects.sends:
             if self._is_halted:
                 return
@@ -296,12 +307,29 @@ class NodeRuntime:
             if verdict is None:
                 vain = item.at_least
             else:
-                self._forget(future)
-                future.set_result(verdict)
+                del self._waiting[future]
+                _answer(future, self._kept(item.request, verdict, item.began))
+
+    def keep(
+        self, request: Request, verdict: Verdict, *, time: int, began: BoottimeNs
+    ) -> Verdict | asyncio.Future[Verdict]:
+        """Have a decision recorded that was not asked for by `check`; see `DecisionKeeper.keep`."""
+        if self._decisions is None:
+            return verdict
+        return self._decisions.keep(request, verdict, time=time, began=began)
+
+    def _kept(self, request: Request, verdict: Verdict, began: BoottimeNs) -> Verdict | RecordedVerdict:
+        """The verdict, as soon as it may leave: the decision log may have to hold it first."""
+        if self._decisions is None:
+            return verdict
+        return self._decisions.keep(request, verdict, time=self._core.gate.decided_at, began=began)
 
     def _forget(self, future: asyncio.Future[Verdict]) -> None:
         """Let go of a check that is answered or given up."""
-        self._waiting.pop(future, None)
+        item = self._waiting.pop(future, None)
+        if item is not None and future.cancelled():
+            message = "the check was given up before it was decided"
+            self._kept(item.request, Deny(Reason.SYNCHRONIZING, message, node=self._node_id), item.began)
 
     def _dismiss(self, message: str) -> None:
         """Answer whoever still waits: nothing more will be known here."""
@@ -320,6 +348,19 @@ class NodeRuntime:
             call()
         except BaseException as error:  # noqa: BLE001 - every failure of the core halts the node
             self.halt(error)
+
+
+def _answer(future: asyncio.Future[Verdict], kept: Verdict | RecordedVerdict) -> None:
+    """Answer a check that waited for a certificate; it may have to wait for its record too."""
+    if not isinstance(kept, RecordedVerdict):
+        future.set_result(kept)
+        return
+
+    def recorded(done: asyncio.Future[Verdict]) -> None:
+        if not future.done():
+            future.set_result(done.result())
+
+    kept.add_done_callback(recorded)
 
 
 def _encode_and_save(snapshot: Snapshot, store: Store) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from govraft.core.crypto.keys import key_id
+from govraft.core.convergence.messages import EPOCHS_PER_MESSAGE
 from govraft.core.model import limits
+from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.core.model.outcome import Rejected, Rejection
+from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
-from govraft.core.model.verdict import Allow, Verdict
+from govraft.core.model.verdict import Allow, Deny, Verdict
 from govraft.errors import (
     AvailabilityError,
     CorruptionError,
@@ -23,15 +26,23 @@ from govraft.errors import (
     LimitExceededError,
     RejectedError,
 )
+from govraft.node.attestation_reads import attestation_reads
+from govraft.node.audit_reads import audit_reads
+from govraft.node.authority_reads import authority_reads
+from govraft.node.authorization import Authorization, Granted
+from govraft.node.authorizing import Authorizer
+from govraft.node.decision_keeper import DecisionKeeper
+from govraft.node.evidence_reads import evidence_reads
+from govraft.node.grant_reads import grant_reads
 from govraft.node.proposals import Examine, examine_proposal
 from govraft.node.runtime import NodeRuntime
+from govraft.node.world_reads import world_reads
 from govraft.ports.clock import Clock
 from govraft.version import VERSION
 
 __all__ = ["NodeService", "ReadLeaves"]
 
 PAGE_MAX = 500
-ENTITY_PAGE_MAX = 1_000
 MARKS_MAX = 10_000
 EXAMINATIONS = 2
 EXAMINATIONS_WAITING_MAX = 64
@@ -48,6 +59,7 @@ class NodeService:
         examine: Checks proposed policies and entities before they are replicated.
         read_leaves: For leaves that the machine no longer keeps in memory.
         database: For its size.
+        decisions: The decision log, for its status.
     """
 
     def __init__(
@@ -59,6 +71,7 @@ class NodeService:
         examine: Examine,
         read_leaves: ReadLeaves,
         database: Path,
+        decisions: DecisionKeeper | None = None,
     ) -> None:
         self._runtime = runtime
         self._core = runtime.core
@@ -67,6 +80,7 @@ class NodeService:
         self._examine = examine
         self._read_leaves = read_leaves
         self._database = database
+        self._decisions = decisions
         self._started = clock.boottime()
         self._examining = asyncio.Semaphore(EXAMINATIONS)
         self._examinations = 0
@@ -74,18 +88,21 @@ class NodeService:
         self._watchers: set[asyncio.Event] = set()
         self._seen: tuple[int, str] = (-1, "")
         self._unlisten: Callable[[], None] | None = None
+        self._authorizer = Authorizer(runtime, clock, node_id)
         self._reads: dict[str, Callable[[dict[str, Any]], object]] = {
-            "authorities": self._authorities,
             "certificate": self._certificate,
-            "entities": self._entities,
-            "entity": self._entity,
+            "epochs": self._epochs,
             "genesis": self._genesis,
             "lineage": self._lineage,
             "marks": self._marks,
             "members": self._members,
-            "policies": self._policies,
-            "policy": self._policy,
             "status": self._status,
+            **attestation_reads(self._core.machine, clock),
+            **audit_reads(self._core.machine, decisions),
+            **authority_reads(self._core.machine),
+            **world_reads(self._core.machine),
+            **evidence_reads(self._core),
+            **grant_reads(self._core.machine, clock),
         }
 
     def check(self, request: Request, *, at_least: int, explain: bool) -> Verdict | Awaitable[Verdict]:
@@ -119,6 +136,40 @@ class NodeService:
             if retry and "seq" not in error.diagnostics():
                 raise RejectedError(str(error), code=error.code, definite=False) from error
             raise
+
+    async def check_signed(self, request: Request, *, at_least: int) -> dict[str, Any]:
+        """As `check`; a denial is signed with the node's key."""
+        verdict = self._runtime.check(request, at_least)
+        if not isinstance(verdict, Allow | Deny):
+            verdict = await verdict
+        if isinstance(verdict, Allow) and not self.holds(verdict):
+            message = "the state changed while the check waited; ask again"
+            verdict = Deny(Reason.SYNCHRONIZING, message, decision=verdict.decision, node=self._node_id)
+        return {"verdict": verdict, "denial": self._authorizer.sign(request, verdict)}
+
+    async def authorize(
+        self,
+        request: Request,
+        *,
+        ttl_ms: int,
+        single_use: bool,
+        audience: str | None,
+        at_least: int,
+        timeout_s: float,
+    ) -> dict[str, Any]:
+        """Collect the signatures of a quorum for one request."""
+        asked = Authorization(request, ttl_ms, single_use, audience, at_least)
+        answer = await self._authorizer.authorize(asked, timeout_s)
+        if isinstance(answer, Granted):
+            return {"permit": answer.file}
+        return {"deny": answer.deny, "denial": answer.file or b""}
+
+    async def redeem(self, permit: bytes, *, timeout_s: float) -> dict[str, Any]:
+        """Use up a single-use permit, given as its envelope."""
+        envelope = self._authorizer.redeem_envelope(permit, f"redeem-{secrets.token_hex(16)}")
+        timeout_ms = max(1, int(timeout_s * 1000))
+        receipt = await self._runtime.submit(envelope, wait="effective", timeout_ms=timeout_ms)
+        return {"receipt": receipt, "envelope": envelope}
 
     async def _examine_in_turn(
         self, schema: str, policies: Mapping[str, str], entities: list[dict[str, Any]] | None
@@ -223,6 +274,7 @@ class NodeService:
             "state_root": machine.state_root.hex(),
             "policy_version": 0 if active is None else active.version,
             "equivocators": sorted(convergence.equivocators),
+            "decisions": None if self._decisions is None else self._decisions.status(),
         }
 
     def _database_bytes(self) -> int:
@@ -246,77 +298,16 @@ class NodeService:
             for item in self._core.machine.electorate.members
         ]
 
-    def _policies(self, params: dict[str, Any]) -> dict[str, Any]:
-        del params
-        machine = self._core.machine
-        active = machine.active_policies
-        versions = [
-            {
-                "version": item.version,
-                "digest": item.digest,
-                "policies": len(item.policy_ids),
-                "seq": item.seq,
-                "time": item.time,
-                "authors": list(item.authors),
-            }
-            for item in machine.policy_versions
-        ]
+    def _epochs(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The certified changes of the electorate, each with its proof; `from` asks for that epoch and those after it."""
+        epochs, first = self._core.epochs, max(_natural(params, "from", FIRST_EPOCH + 1), FIRST_EPOCH + 1)
+        found = epochs.proofs(first, EPOCHS_PER_MESSAGE)
+        rows = epochs.rows[first - 2 : first - 2 + len(found)]
+        names = ("epoch", "seq", "lease", "records", "leaf", "proof")
         return {
-            "active": None if active is None else {"version": active.version, "digest": active.digest},
-            "versions": versions,
+            "epochs": [{name: getattr(row, name) for name in names} for row in rows],
+            "next": first + len(rows) if first + len(rows) <= epochs.certified.epoch else None,
         }
-
-    def _policy(self, params: dict[str, Any]) -> dict[str, Any]:
-        version = _natural(params, "version", 0)
-        machine = self._core.machine
-        bundle = machine.policy_bundle(version) if version else machine.active_policies
-        if bundle is None:
-            wanted = f"policy version {version} is not kept" if version else "no policy version is active"
-            raise InputError(f"{wanted}; see `govraft policy list`", code="policy_unknown")
-        return {
-            "version": bundle.version,
-            "digest": bundle.digest,
-            "schema": bundle.schema,
-            "policies": dict(bundle.policies),
-        }
-
-    def _entities(self, params: dict[str, Any]) -> dict[str, Any]:
-        after, limit = params.get("after", ""), _natural(params, "limit", ENTITY_PAGE_MAX)
-        if not isinstance(after, str):
-            raise DecodeError("`after` must be an entity uid")
-        entities = self._core.machine.entities
-        wanted = min(limit, ENTITY_PAGE_MAX)
-        # One more than wanted, to know whether more follow. Sorting all of them would hold up everybody else.
-        uids = heapq.nsmallest(wanted + 1, (uid for uid in entities if uid > after))
-        page, size = [], 0
-        for uid in uids[:wanted]:
-            item = entities[uid]
-            page.append({"uid": uid, "attrs": item.attrs, "parents": list(item.parents)})
-            size += len(str(item.attrs))
-            if size > limits.FRAME_BYTES:
-                break
-        return {"entities": page, "next": page[-1]["uid"] if page and len(page) < len(uids) else None}
-
-    def _entity(self, params: dict[str, Any]) -> dict[str, Any]:
-        uid = params.get("uid")
-        item = self._core.machine.entities.get(uid) if isinstance(uid, str) else None
-        if item is None:
-            raise InputError(f"entity `{str(uid)[:200]}` does not exist", code="entity_unknown")
-        return {"uid": uid, "attrs": item.attrs, "parents": list(item.parents)}
-
-    def _authorities(self, params: dict[str, Any]) -> dict[str, Any]:
-        del params
-        machine = self._core.machine
-        listed = [
-            {
-                "id": item.id,
-                "key_id": key_id(item.public_key),
-                "public_key": item.public_key.hex(),
-                "roles": sorted(role.value for role in item.roles),
-            }
-            for item in machine.authorities.values()
-        ]
-        return {"authorities": listed, "thresholds": machine.thresholds}
 
     def _marks(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         del params
@@ -329,6 +320,7 @@ class NodeService:
                 "reason": mark.reason,
                 "authors": list(mark.authors),
                 "seq": mark.seq,
+                "domain": mark.domain,
             }
             for kind, target in heapq.nsmallest(MARKS_MAX, marked)
             for name, mark in sorted(marked[kind, target].items())

@@ -4,7 +4,7 @@ A snapshot saves a replay and nothing else: the journal and the lineage stay who
 a state which a quorum has certified, and is taken back only if all of this holds:
 
 1. its bytes are whole and canonical;
-2. its certificate carries a quorum of the electorate of the genesis, for its seq or a later one;
+2. its certificate, for its seq or a later one, carries the quorums that this seq needs, as the certified epochs say;
 3. the stored lineage has, at the certificate's seq, the root that the quorum signed;
 4. its records have the digests, and it has the time and epoch, that the leaf of its seq says;
 5. each stored entry up to it is the one that its leaf was made from, and its index is that of its entry.
@@ -27,8 +27,9 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from govraft.core.codec.note import Checkpoint
+from govraft.core.codec.note import Checkpoint, parse_note
 from govraft.core.convergence.certificate import IsValid, verify_certificate
+from govraft.core.evidence.epochs import EpochHistory
 from govraft.core.lineage.tree import MerkleTree
 from govraft.core.machine.entry import entry_digest
 from govraft.core.machine.machine import Machine
@@ -113,8 +114,16 @@ class Restored(NamedTuple):
     indexes: array[int]
 
 
-def find_snapshot(stored: StoredState, genesis: Genesis, is_valid: IsValid) -> FoundSnapshot | None:
+def find_snapshot(
+    stored: StoredState, genesis: Genesis, history: EpochHistory, is_valid: IsValid
+) -> FoundSnapshot | None:
     """Verify the stored snapshot as far as it can be verified by itself; None if there is none.
+
+    Args:
+        stored: May hold one.
+        genesis: Trusted.
+        history: The certified epochs that are stored with it, verified.
+        is_valid: Checks a signature.
 
     Raises:
         CorruptionError: It is damaged, of another cluster, or newer than the journal and the lineage.
@@ -126,8 +135,9 @@ def find_snapshot(stored: StoredState, genesis: Genesis, is_valid: IsValid) -> F
         snapshot = Snapshot.decode(stored.snapshot.data)
         # SAFETY: a quorum stands for what is about to be installed, not this disk
         # (test_snapshots.py::test_a_certificate_of_too_few_is_refused).
-        checkpoint = verify_certificate(snapshot.certificate, genesis.electorate(), genesis.origin, is_valid=is_valid)
-    except (InputError, CertificateError) as error:
+        judges = history.judges(Checkpoint.decode(parse_note(snapshot.certificate).body).seq)
+        checkpoint = verify_certificate(snapshot.certificate, judges, genesis.origin, is_valid=is_valid)
+    except (InputError, CertificateError, LineageError) as error:
         raise _unusable(path, str(error)) from error
     if checkpoint.seq < snapshot.seq:
         raise _unusable(path, f"its certificate is of seq {checkpoint.seq}, before its own seq {snapshot.seq}")

@@ -10,12 +10,14 @@ then the envelope is sent again whenever the leader changes or stays silent: the
 The leader proposes the next batch once the last one is certified, or a lease has passed. Then every node has, in
 each round, a moment at which nothing is committed above the certified state, and checks go on under a
 constant stream of commands.
+
+A change of the electorate is proposed alone: while one is under way, another one waits like any command that the leader
+has no place for yet.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,12 +28,15 @@ from govraft.core.crypto.digests import digest
 from govraft.core.crypto.keys import key_id
 from govraft.core.machine.machine import AppliedEntry, Machine
 from govraft.core.model import limits
+from govraft.core.model.commands import Command
 from govraft.core.model.outcome import Applied, Rejected, Rejection
 from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.errors import AvailabilityError, DecodeError, GovraftError, InputError, RejectedError
 from govraft.node.convergence import Convergence
 from govraft.node.effects import Effects, Send
+from govraft.node.member_changes import MEMBER_NOT_SYNCED, Unfit, is_member_command, judge_change
 from govraft.node.shares import Shares
+from govraft.node.submission_answers import Answer, Done, pending, refused, unknown_outcome
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import Sequencer
 
@@ -41,9 +46,6 @@ SUBMISSION_CHANNEL = 3
 _RESEND_NS = 500 * NS_PER_MS
 _TICKETS_OF_ONE_ENVELOPE = 16
 _REJECTIONS = frozenset(item.value for item in Rejection)
-
-Done = Callable[[dict[str, Any] | GovraftError], None]
-"""Called once, with the receipt or with why there is none."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class _Ticket:
     deadline: BoottimeNs
     done: Done
     authors: tuple[str, ...] = ()
+    change: Command | None = None
     sent_to: tuple[str, int] | None = None
     sent_at: int = 0
     seq: int = 0
@@ -89,6 +92,8 @@ class Submissions:
         self._key_holders: tuple[bytes, frozenset[str]] = (b"", frozenset())
         self._flight: dict[bytes, None] = {}
         self._flight_at = BoottimeNs(0)
+        self._changes: set[bytes] = set()
+        """Digests of the changes of the electorate that are queued or proposed: at most one."""
         self._flight_seq = 0
 
     def submit(self, envelope: bytes, wait: str, timeout_ms: int, done: Done) -> None:
@@ -119,7 +124,12 @@ class Submissions:
         if isinstance(examined, Rejected):
             self._refuse_or_recall(ticket, examined)
             return
+        if self._convergence.epochs.absence:
+            # It would reach no leader: whoever asks must not wait for that.
+            done(AvailabilityError(f"{self._convergence.epochs.absence}; ask another one", code="not_a_member"))
+            return
         ticket.command_id, ticket.authors = examined.command_id, self._authors_of(envelope)
+        ticket.change = examined if is_member_command(examined) else None
         # SAFETY: an authority that floods must not keep out the one that revokes it;
         # test_abuse_submissions.py::test_one_authority_leaves_places_for_the_others
         if not self._shares.has_room(ticket.authors, limits.PENDING_SUBMITS_OF_ONE):
@@ -127,7 +137,7 @@ class Submissions:
             done(AvailabilityError(message, code="queue_full"))
             return
         if wait == "none":
-            done(_pending(ticket))
+            done(pending(ticket.command_id))
         self._take_place(ticket)
         self._tickets.setdefault(name, []).append(ticket)
 
@@ -150,7 +160,7 @@ class Submissions:
             return
         ticket.command_id, ticket.seq, ticket.code = known.command_id, known.seq, known.outcome
         if ticket.wait == "none":
-            ticket.done(_pending(ticket))
+            ticket.done(pending(ticket.command_id))
             return
         self._take_place(ticket)
         self._applied.append(ticket)
@@ -177,23 +187,58 @@ class Submissions:
                 refusal = {"code": examined.reason.value, "detail": examined.detail[:512], "digest": name}
                 effects.sends.append(Send(peer, SUBMISSION_CHANNEL, pack(refusal)))
             return
-        self._enqueue(name, envelope, self._authors_of(envelope))
+        if is_member_command(examined) and not self._may_change(name):
+            return
+        unfit = self._unfit(name, examined if is_member_command(examined) else None)
+        if unfit is not None:
+            refusal = {"code": unfit.code, "detail": unfit.detail, "digest": name}
+            effects.sends.append(Send(peer, SUBMISSION_CHANNEL, pack(refusal)))
+            return
+        self._enqueue(name, envelope, self._authors_of(envelope), is_change=is_member_command(examined))
+
+    def _may_change(self, name: bytes) -> bool:
+        """Whether no other change of the electorate is under way."""
+        others = self._changes - {name}
+        return not others and self._convergence.epochs.uncertified is None
+
+    def _unfit(self, name: bytes, change: Command | None) -> Unfit | None:
+        """Why a change of the electorate is not proposed; None if it may be, or already is."""
+        if change is None or name in self._flight or name in self._queue:
+            return None
+        convergence = self._convergence
+        now = self._clock.boottime()
+        return judge_change(change, self._machine, convergence.leading, convergence.certified_seq, now)
 
     def _take_refusal(self, peer: str, name: bytes, code: str, detail: str, sequencer: Sequencer) -> None:
         """The leader would not propose it.
 
         A lying leader cannot be told from an honest one, so retrying is left to the client, with the same command id.
         """
-        if peer != sequencer.leader_hint or code not in _REJECTIONS:
+        if peer != sequencer.leader_hint or code not in _REJECTIONS | {MEMBER_NOT_SYNCED}:
             return
         for ticket in self._tickets.pop(name, []):
-            self._finish(ticket, RejectedError(detail or code, code=code, definite=False))
+            self._finish(ticket, refused(code, detail, definite=False))
 
-    def _enqueue(self, name: bytes, envelope: bytes, authors: tuple[str, ...]) -> None:
+    def _enqueue_own(self, name: bytes, tickets: list[_Ticket]) -> bool:
+        """Queue a command of a client of this node. False if it is refused."""
+        first = tickets[0]
+        if first.change is not None and not self._may_change(name):
+            return True
+        unfit = self._unfit(name, first.change)
+        if unfit is not None:
+            for ticket in tickets:
+                # What was handed on earlier may be in a log already.
+                self._finish(ticket, refused(unfit.code, unfit.detail, definite=first.sent_to is None))
+            return False
+        self._enqueue(name, first.envelope, first.authors, is_change=first.change is not None)
+        return True
+
+    def _enqueue(self, name: bytes, envelope: bytes, authors: tuple[str, ...], *, is_change: bool) -> None:
         if name in self._flight or name in self._queue or len(self._queue) >= limits.PENDING_SUBMITS:
             return
         if self._queue_shares.has_room(authors, limits.PENDING_SUBMITS_OF_ONE):
             self._queue[name] = _Queued(envelope, authors)
+            self._changes |= {name} if is_change else set()
             self._queue_shares.take(authors)
 
     def _dequeue(self, name: bytes) -> None:
@@ -209,6 +254,7 @@ class Submissions:
         if entry.envelope_digest in self._flight:
             del self._flight[entry.envelope_digest]
             self._flight_seq = entry.seq
+        self._changes.discard(entry.envelope_digest)
         for ticket in self._tickets.pop(entry.envelope_digest, []):
             ticket.seq, ticket.code = entry.seq, entry.outcome.code
             if ticket.code == Rejection.DUPLICATE_COMMAND.value:
@@ -227,13 +273,15 @@ class Submissions:
         self._answer_applied(effects)
         self._expire(now)
         if sequencer.is_leader:
-            for name, tickets in self._tickets.items():
-                self._enqueue(name, tickets[0].envelope, tickets[0].authors)
+            over = [name for name, tickets in self._tickets.items() if not self._enqueue_own(name, tickets)]
+            for name in over:
+                del self._tickets[name]
             self._propose(sequencer, now)
             return
         self._queue.clear()
         self._queue_shares.clear()
         self._flight.clear()
+        self._changes.clear()
         self._flight_seq = 0
         self._forward(sequencer, now, effects)
 
@@ -252,7 +300,7 @@ class Submissions:
                 answer = self._receipt(ticket)
             self._give_up_place(ticket)
             if ticket.wait != "none":
-                effects.after.append(_Answer(ticket.done, answer))
+                effects.after.append(Answer(ticket.done, answer))
         self._applied = waiting
 
     def _receipt(self, ticket: _Ticket) -> dict[str, Any]:
@@ -267,6 +315,7 @@ class Submissions:
             return receipt
         receipt["certified_seq"] = certified
         receipt["certificate"] = self._convergence.certified_note
+        receipt["lease"] = self._convergence.certified_lease
         # An old command's leaf is no longer in memory; `govraft lineage` has it.
         leaf = self._machine.leaf_bytes(ticket.seq)
         if leaf is not None:
@@ -281,12 +330,12 @@ class Submissions:
                 if now < ticket.deadline:
                     live.append(ticket)
                 else:
-                    self._finish(ticket, _unknown_outcome())
+                    self._finish(ticket, unknown_outcome())
             if live:
                 self._tickets[name] = live
         for ticket in [ticket for ticket in self._applied if now >= ticket.deadline]:
             self._applied.remove(ticket)
-            self._finish(ticket, _unknown_outcome())
+            self._finish(ticket, unknown_outcome())
 
     def _finish(self, ticket: _Ticket, answer: dict[str, Any] | GovraftError) -> None:
         self._give_up_place(ticket)
@@ -318,10 +367,14 @@ class Submissions:
             effects.sends.append(Send(leader, SUBMISSION_CHANNEL, frame))
 
     def _propose(self, sequencer: Sequencer, now: BoottimeNs) -> None:
+        # Nothing beyond a change of the electorate can become effective before it is certified.
+        if self._convergence.epochs.uncertified is not None:
+            return
         settled = not self._flight and self._convergence.certified_seq >= self._flight_seq
         if not self._queue or not (settled or now - self._flight_at >= self._lease_ns):
             return
         self._flight.clear()
+        self._changes &= self._queue.keys()
         self._flight_at = now
         batch = deque(self._queue.items())
         size = 0
@@ -335,25 +388,3 @@ class Submissions:
             self._dequeue(name)
             self._flight[name] = None
             size += len(entry)
-
-
-class _Answer:
-    """A client's answer that waits until what it speaks of is durable."""
-
-    __slots__ = ("_answer", "_done")
-
-    def __init__(self, done: Done, answer: dict[str, Any] | GovraftError) -> None:
-        self._done = done
-        self._answer = answer
-
-    def __call__(self) -> None:
-        self._done(self._answer)
-
-
-def _pending(ticket: _Ticket) -> dict[str, Any]:
-    return {"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": ticket.command_id}
-
-
-def _unknown_outcome() -> AvailabilityError:
-    message = "the outcome is not known in time; retry only with the same command id"
-    return AvailabilityError(message, code="outcome_unknown", definite=False)

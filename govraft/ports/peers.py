@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
+
+from govraft.core.model.electorate import Member
 
 __all__ = ["Peers"]
 
@@ -24,5 +27,17 @@ class Peers(Protocol):
 
         Raises:
             LimitExceededError: The payload is over the limit, which the caller must not let happen.
+        """
+        ...
+
+    def set_members(self, members: Sequence[Member]) -> None:
+        """Speak with exactly these members from now on.
+
+        Whoever is new is dialled and accepted. Whoever is gone is sent what was queued for it, then cut off, and
+        refused from then on.
+
+        Args:
+            members: All of them, this node too if it is one. An id may occur twice, with two certificates, while a
+                rotation is under way: then either comes as that id.
         """
         ...

@@ -10,12 +10,15 @@ The sequencer is trusted for progress only (protocol.md §1). Rules of the port:
    earlier lives again after a start.
 4. It keeps in memory what it was not told to be durable (`made_durable`) and what is not applied; anything older it may
    drop, and read again from the store.
-5. `InvariantViolation`, or whatever a callback raised, comes out of `turn`, `receive` or `propose`: the node halts.
+5. It is told of each electorate by `set_voters`, once that is certified, and commits each entry under the electorate in
+   force there: a leader commits a change of the electorate, and nothing beyond until it is told of the certificate.
+6. `InvariantViolation`, or whatever a callback raised, comes out of `turn`, `receive` or `propose`: the node halts.
    Input of a peer never makes any of them raise; a store that fails to give back an old entry does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -102,6 +105,26 @@ class Sequencer(Protocol):
 
     def link(self, peer: str, up: bool) -> None:  # noqa: FBT001 - the one fact the call reports
         """Learn that frames to `peer` can be sent from now on, or cannot."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the electorate by which it votes and counts: the newest that it was told of."""
+        ...
+
+    def set_voters(self, voters: Sequence[str], observers: Sequence[str], epoch: int, *, led_term: int = 0) -> None:
+        """Learn the members of the next certified epoch, in the order of the epochs. Never called from a callback.
+
+        This member may be a voter, an observer or neither from then on; whoever is no voter neither votes nor leads.
+        Ignored if the epoch is not above the own one.
+
+        Args:
+            voters: Ids of the voters; one more, or one less, than in the epoch before.
+            observers: Ids of the members that receive all entries and count for nothing.
+            epoch: The next one. Its certificate becomes durable before any frame handed over afterwards leaves.
+            led_term: The term in which this member itself completed that certificate, as leader; 0 if it was handed
+                the certificate. A leader of another term than that steps down.
+        """
         ...
 
     def turn(self) -> None:

@@ -11,7 +11,9 @@ Rules that every store keeps:
 7. Isolation, once recorded, stays; the first record wins.
 8. After a failed write the store refuses all further writes: what the disk holds is unknown until it is loaded again.
 9. The journal is never shortened from its front: memory may be compacted, the disk keeps every committed entry.
-10. A snapshot is a copy of what the journal leads to, kept for a quick start: it replaces its predecessor whole or not
+10. Epochs have no gaps and start at 2, in the order of their seqs; one that is stored is never replaced: adding it
+    again at the same seq changes nothing, at another one halts the node.
+11. A snapshot is a copy of what the journal leads to, kept for a quick start: it replaces its predecessor whole or not
     at all, and is the only thing here that may be removed without loss.
 """
 
@@ -23,6 +25,8 @@ from typing import Protocol
 import msgspec
 
 __all__ = [
+    "AddEpoch",
+    "AddEquivocation",
     "AddLeaf",
     "Append",
     "CosignerRecord",
@@ -33,6 +37,8 @@ __all__ = [
     "SetHardState",
     "SetIsolation",
     "Store",
+    "StoredEpoch",
+    "StoredEquivocation",
     "StoredLeaf",
     "StoredSnapshot",
     "StoredState",
@@ -69,6 +75,26 @@ class StoredLeaf(msgspec.Struct, frozen=True):
 
     index: int
     leaf: bytes
+
+
+class StoredEpoch(msgspec.Struct, frozen=True):
+    """A change of the electorate, with what proves it to whoever knows the electorate before.
+
+    Attributes:
+        epoch: Of the new electorate.
+        seq: Of the entry that changed it.
+        lease: The signed joint lease for exactly that seq, as received: the certificate with the acks that carry it.
+        records: The records of the section `electorate` at that seq, canonical MessagePack of a map to bytes.
+        leaf: Of that seq.
+        proof: Inclusion of that leaf in the lineage of that size, canonical MessagePack of a list of nodes.
+    """
+
+    epoch: int
+    seq: int
+    lease: bytes
+    records: bytes
+    leaf: bytes
+    proof: bytes
 
 
 class StoredSnapshot(msgspec.Struct, frozen=True):
@@ -119,6 +145,12 @@ class AddLeaf(msgspec.Struct, frozen=True):
     index: int = 0
 
 
+class AddEpoch(msgspec.Struct, frozen=True):
+    """Add an epoch, one above the last."""
+
+    epoch: StoredEpoch
+
+
 class SetCosigner(msgspec.Struct, frozen=True):
     """Raise the cosigner record."""
 
@@ -131,7 +163,28 @@ class SetIsolation(msgspec.Struct, frozen=True):
     record: IsolationRecord
 
 
-WriteOp = Append | TruncateFrom | SetHardState | AddLeaf | SetCosigner | SetIsolation
+class StoredEquivocation(msgspec.Struct, frozen=True):
+    """Two acks of one node with different roots for one seq.
+
+    Attributes:
+        node: Who signed both.
+        public_key: With which key.
+        first, second: The signed acks, exactly as received.
+    """
+
+    node: str
+    public_key: bytes
+    first: bytes
+    second: bytes
+
+
+class AddEquivocation(msgspec.Struct, frozen=True):
+    """Keep evidence against a node; ignored when there is some against its key already."""
+
+    evidence: StoredEquivocation
+
+
+WriteOp = Append | TruncateFrom | SetHardState | AddLeaf | AddEpoch | SetCosigner | SetIsolation | AddEquivocation
 
 
 class WriteBatch:
@@ -168,9 +221,17 @@ class WriteBatch:
         """Add the leaf of `seq` to the lineage; `index` is that of its journal entry."""
         self._ops.append(AddLeaf(seq, leaf, index))
 
+    def add_epoch(self, epoch: int, seq: int, lease: bytes, records: bytes, leaf: bytes, proof: bytes) -> None:
+        """Add a certified change of the electorate; the fields are those of `StoredEpoch`."""
+        self._ops.append(AddEpoch(StoredEpoch(epoch, seq, lease, records, leaf, proof)))
+
     def set_cosigner(self, record: CosignerRecord) -> None:
         """Raise the highest acked seq and its root."""
         self._ops.append(SetCosigner(record))
+
+    def add_equivocation(self, evidence: StoredEquivocation) -> None:
+        """Keep the evidence that a node signed two roots for one seq."""
+        self._ops.append(AddEquivocation(evidence))
 
     def set_isolation(self, reason: str, detail: str, evidence: bytes) -> None:
         """Record why the node isolates itself, with the evidence."""
@@ -191,6 +252,8 @@ class StoredState(msgspec.Struct, frozen=True):
         isolation: None if the node is not isolated.
         has_run_before: False only for a store that this open created.
         snapshot: None if there is none.
+        epochs: The certified changes of the electorate, from epoch 2 on.
+        equivocations: What other nodes are convicted of.
     """
 
     journal: Sequence[JournalEntry]
@@ -200,6 +263,8 @@ class StoredState(msgspec.Struct, frozen=True):
     isolation: IsolationRecord | None
     has_run_before: bool
     snapshot: StoredSnapshot | None = None
+    epochs: tuple[StoredEpoch, ...] = ()
+    equivocations: tuple[StoredEquivocation, ...] = ()
 
 
 class Store(Protocol):

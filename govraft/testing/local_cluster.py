@@ -32,10 +32,14 @@ import msgspec
 from govraft.api.wire import Receipt
 from govraft.cli.cluster_creation import create_cluster
 from govraft.cli.cluster_plan import ClusterPlan, plan_cluster
+from govraft.cli.free_ports import find_free_ports
+from govraft.cli.lineage import export_lines
+from govraft.cli.member_creation import create_in_directory
+from govraft.cli.node_store import create as create_node_store
 from govraft.core.model.commands import Command
 from govraft.core.model.electorate import QuorumRule
 from govraft.core.model.genesis import Genesis
-from govraft.errors import AvailabilityError, GovraftError, InputError
+from govraft.errors import AvailabilityError, GovraftError, InputError, RejectedError
 from govraft.testing.local_cluster_commands import CommandOffice, open_schema
 from govraft.testing.local_cluster_errors import ClusterError, ClusterTimeoutError, NodeExitedError
 from govraft.testing.local_cluster_links import LinkFaults
@@ -212,6 +216,45 @@ class LocalCluster(LinkFaults):
                 lines.append(f"{node.id}: running={node.is_running} {error}; said:\n{node.log(1500)}")
         return "\n".join(lines)
 
+    # Members.
+
+    def add_node(self, node_id: str, *, voter: bool = True, timeout_s: float = PATIENCE_S) -> LocalNode:
+        """Add a node to the running cluster, start it, and wait until it may allow; as operators do it, step by step.
+
+        Its links cannot be disturbed: it is reached directly.
+
+        Args:
+            node_id: Of nobody yet.
+            voter: Whether to promote it once it has caught up. Otherwise it stays an observer.
+            timeout_s: Seconds for each step.
+
+        Raises:
+            GovraftError: One of the commands is refused.
+            ClusterTimeoutError: A step takes too long.
+        """
+        (port,) = find_free_ports(1)
+        fields = create_in_directory(self.home, node_id, listen=f"127.0.0.1:{port}", profile=self._plan.profile)
+        node = self._node(node_id)
+        self.submit(self.commands.add_member(fields, node.home), timeout_s=timeout_s)
+        export = node.home / "lineage.jsonl"
+        export.write_bytes(b"".join(export_lines(self._any().client, self.genesis)))
+        create_node_store(node.config, export)
+        self.nodes[node_id] = node
+        node.start()
+        if voter:
+            self.submit(self.commands.promote_member(node_id), timeout_s=timeout_s)
+        self.wait_until_serving(node_id, timeout_s=timeout_s)
+        return node
+
+    def remove_node(self, node_id: str, *, timeout_s: float = PATIENCE_S) -> Receipt:
+        """Remove a node from the electorate; its process goes on, and denies. It stays in `nodes`.
+
+        Raises:
+            GovraftError: It is refused.
+            ClusterTimeoutError: Nobody said in time what became of it.
+        """
+        return self.submit(self.commands.remove_member(node_id), timeout_s=timeout_s)
+
     # Commanding.
 
     def submit(self, envelope: bytes, *, node: str | None = None, timeout_s: float = PATIENCE_S) -> Receipt:
@@ -230,6 +273,12 @@ class LocalCluster(LinkFaults):
                 return place.client.submit(envelope, timeout=min(left, _SUBMIT_ATTEMPT_S), retry=tried)
             except AvailabilityError as error:
                 tried, said = True, f"{place.id}: {error}"
+                time.sleep(_RETRY_S)
+            except RejectedError as error:
+                # A node that lags may reject what the others would take, or what they have taken at an earlier try.
+                if error.definite:
+                    raise
+                said = f"{place.id}: {error}"
                 time.sleep(_RETRY_S)
         raise ClusterTimeoutError(f"not effective within {timeout_s:g} s ({said})\n{self.describe()}", definite=False)
 

@@ -17,6 +17,10 @@ from govraft.core.model.authority import Role
 from govraft.core.model.commands import (
     Command,
     EnforcementCommand,
+    MemberAdd,
+    MemberFields,
+    MemberPromote,
+    MemberRemove,
     PolicyActivate,
     PolicyPublish,
     Quarantine,
@@ -64,12 +68,15 @@ class CommandOffice:
         not_after = time.time_ns() // NS_PER_MS + _VALIDITY_MS
         return {"cluster": self._genesis.cluster_id, "command_id": name, "not_after": not_after} | fields
 
-    def seal(self, command: Command, authors: Sequence[str] | None = None) -> bytes:
+    def seal(
+        self, command: Command, authors: Sequence[str] | None = None, also: Sequence[Ed25519PrivateKey] = ()
+    ) -> bytes:
         """The envelope of a command.
 
         Args:
             command: Any.
             authors: Ids of the authorities that sign; None for as many as its role demands.
+            also: More keys that sign, such as those that the command brings in.
 
         Raises:
             ClusterError: There is no such authority.
@@ -77,7 +84,7 @@ class CommandOffice:
         kind, payload = payload_type(command), encode_command(command)
         message = pae(kind, payload)
         signing = self._authors(required_role(command)) if authors is None else authors
-        keys = [self._key(author) for author in signing]
+        keys = [*(self._key(author) for author in signing), *also]
         return seal(kind, payload, [(key.public_key().public_bytes_raw(), key.sign(message)) for key in keys])
 
     def quarantine(self, uid: str, **fields: Any) -> bytes:
@@ -91,6 +98,23 @@ class CommandOffice:
     def revoke(self, uid: str, **fields: Any) -> bytes:
         """Revoke the subject `uid`, for ever."""
         return self._enforce(Revoke, uid, fields)
+
+    def add_member(self, fields: MemberFields, home: Path) -> bytes:
+        """Add the node whose key lies in the directory `home`, as an observer.
+
+        Raises:
+            ClusterError: The key cannot be read.
+        """
+        node_key = _private_key(home / f"{fields.id}.key.pem")
+        return self.seal(MemberAdd(member=fields, **self.header()), also=[node_key])
+
+    def promote_member(self, node_id: str) -> bytes:
+        """Make an observer a voter."""
+        return self.seal(MemberPromote(id=node_id, **self.header()))
+
+    def remove_member(self, node_id: str) -> bytes:
+        """Remove a node."""
+        return self.seal(MemberRemove(id=node_id, reason="test", **self.header()))
 
     def publish(self, schema: str, policies: Sequence[str], latest: Mapping[str, Any] | None) -> bytes:
         """Publish exactly these policies as the next version.

@@ -16,7 +16,7 @@ from typing import Any, Self
 import uvloop
 
 from govraft.api.peer_credentials import PeerRules
-from govraft.api.socket_office import SocketLimits
+from govraft.api.socket_office import OnDenial, SocketLimits, ignore_denial
 from govraft.api.socket_server import SocketServer
 from govraft.api.wire import Receipt
 from govraft.core.model.request import Request
@@ -59,6 +59,8 @@ class StubService:
         )
         self.found: Callable[[str, dict[str, Any]], object] = lambda what, params: {"what": what, "params": params}
         self.events: list[dict[str, Any]] = []
+        self.denial = b""
+        self.authorized: Callable[[Request, dict[str, Any]], Any] = lambda request, asked: {}
         self.serving: Callable[[Allow], bool] = lambda _: True
 
     def holds(self, verdict: Allow) -> bool:
@@ -75,6 +77,35 @@ class StubService:
         del wait, timeout_s, retry
         self.submitted.append(envelope)
         return self.receipt(envelope)
+
+    async def check_signed(self, request: Request, *, at_least: int) -> Mapping[str, Any]:
+        """Decide by `decide`; a denial is "signed" by `denial`."""
+        verdict = self.check(request, at_least=at_least, explain=False)
+        found = await verdict if isinstance(verdict, Awaitable) else verdict
+        return {"verdict": found, "denial": b"" if isinstance(found, Allow) else self.denial}
+
+    async def authorize(
+        self,
+        request: Request,
+        *,
+        ttl_ms: int,
+        single_use: bool,
+        audience: str | None,
+        at_least: int,
+        timeout_s: float,
+    ) -> Mapping[str, Any]:
+        """Answer by `authorized`."""
+        del timeout_s
+        asked = {"ttl_ms": ttl_ms, "single_use": single_use, "audience": audience, "at_least": at_least}
+        answer: Any = self.authorized(request, asked)
+        found: Mapping[str, Any] = await answer if isinstance(answer, Awaitable) else answer
+        return found
+
+    async def redeem(self, permit: bytes, *, timeout_s: float) -> Mapping[str, Any]:
+        """Keep the permit and answer by `receipt`."""
+        del timeout_s
+        self.submitted.append(permit)
+        return {"receipt": self.receipt(permit), "envelope": permit}
 
     def read(self, what: str, params: dict[str, Any]) -> object | Awaitable[object]:
         """Answer by `found`."""
@@ -96,7 +127,13 @@ class NodeStub:
     """
 
     def __init__(
-        self, path: Path, service: Any = None, *, rules: PeerRules, limits: SocketLimits | None = None
+        self,
+        path: Path,
+        service: Any = None,
+        *,
+        rules: PeerRules,
+        limits: SocketLimits | None = None,
+        on_denial: OnDenial = ignore_denial,
     ) -> None:
         self.service = service or StubService()
         self.endpoint = f"unix://{path}"
@@ -105,6 +142,7 @@ class NodeStub:
         self._path = path
         self._rules = rules
         self._limits = limits
+        self._on_denial = on_denial
         self._started = threading.Event()
         self._failure: Exception | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -151,6 +189,7 @@ class NodeStub:
                 cluster="0" * 64,
                 on_error=self.errors.append,
                 on_violation=self.violations.append,
+                on_denial=self._on_denial,
                 limits=self._limits,
             )
             await self._server.start()

@@ -24,7 +24,7 @@ from govraft.core.model.electorate import Member, QuorumRule
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.units import WallMs
 
-__all__ = ["CREATED", "SampleCluster", "seeded_key"]
+__all__ = ["CREATED", "SampleCluster", "node_certificate", "seeded_key"]
 
 CREATED = WallMs(1_700_000_000_000)
 """Time of the sample genesis."""
@@ -37,6 +37,7 @@ _AUTHORITIES = {
     "rita": (Role.ROOT,),
     "ruth": (Role.AUDITOR, Role.ROOT),
 }
+_ATTESTORS = ("abe", "ada")
 
 
 def seeded_key(seed: str) -> Ed25519PrivateKey:
@@ -58,6 +59,7 @@ class SampleCluster:
         quorum: QuorumRule = QuorumRule.MAJORITY,
         operators_needed: int = 1,
         policies_needed: int = 1,
+        attestors: int = 0,
         name: str = "sample",
         lease_ms: int = 1_000,
     ) -> None:
@@ -69,26 +71,28 @@ class SampleCluster:
             quorum: Quorum rule.
             operators_needed: Threshold of the operators, 1 or 2.
             policies_needed: Threshold of the policy authorities, 1 or 2.
+            attestors: How many there are, 0 to 2: abe and ada.
             name: Name of the cluster; another name gives another cluster id, but the same keys.
             lease_ms: Lease length.
         """
         ids = sorted(f"n{number}" for number in range(1, voters + observers + 1))
         self.node_keys = {node: seeded_key(f"node {node}") for node in ids}
-        self.authority_keys = {authority: seeded_key(f"authority {authority}") for authority in _AUTHORITIES}
+        roles = {**_AUTHORITIES, **dict.fromkeys(_ATTESTORS[:attestors], (Role.ATTESTOR,))}
+        self.authority_keys = {authority: seeded_key(f"authority {authority}") for authority in sorted(roles)}
         self._commands = 0
         members = tuple(
             Member(
                 node,
                 key.public_key().public_bytes_raw(),
-                _certificate(node, key),
+                node_certificate(node, key),
                 int(node[1:]) <= voters,
                 f"127.0.0.1:{7000 + int(node[1:])}",
             )
             for node, key in self.node_keys.items()
         )
         authorities = tuple(
-            Authority(authority, self.authority_keys[authority].public_key().public_bytes_raw(), roles)
-            for authority, roles in _AUTHORITIES.items()
+            Authority(authority, key.public_key().public_bytes_raw(), roles[authority])
+            for authority, key in self.authority_keys.items()
         )
         draft = Genesis(
             version=1,
@@ -126,7 +130,8 @@ class SampleCluster:
         return encode_entry(WallMs(time), self.sign(command, *authors))
 
 
-def _certificate(node: str, key: Ed25519PrivateKey) -> bytes:
+def node_certificate(node: str, key: Ed25519PrivateKey) -> bytes:
+    """The certificate of a node with that key."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node)])
     serial = int.from_bytes(hashlib.sha256(node.encode()).digest()[:16], "big") | 1
     builder = (

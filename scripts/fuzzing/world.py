@@ -146,7 +146,16 @@ class World:
 
         command, _ = self.commands[seq - 2]
         proof = self.machine.lineage.inclusion_proof(seq - 1, self.seq)
-        receipt = Receipt(command.command_id, "applied", seq, self.seq, self.leaves[seq - 1], proof, self.certificate)
+        receipt = Receipt(
+            command.command_id,
+            "applied",
+            seq,
+            self.seq,
+            self.leaves[seq - 1],
+            proof,
+            self.certificate,
+            self.lease().encode(),
+        )
         return encode_receipt_file(receipt, cluster=self.genesis.cluster_id, envelope=self.envelopes[seq - 2])
 
 

@@ -184,8 +184,8 @@ DURABILITY_MUTANTS = (
         "snapshot-certificate-not-verified",
         "a snapshot is believed only with a quorum's certificate",
         _SNAPSHOTS,
-        "snapshot.certificate, genesis.electorate(), genesis.origin, is_valid=is_valid",
-        "snapshot.certificate, genesis.electorate(), genesis.origin, is_valid=lambda *_: True",
+        "verify_certificate(snapshot.certificate, judges, genesis.origin, is_valid=is_valid)",
+        "verify_certificate(snapshot.certificate, judges, genesis.origin, is_valid=lambda *_: True)",
         _SNAPSHOT_TESTS,
     ),
     Mutant(

@@ -7,8 +7,11 @@ from mutant import Mutant
 __all__ = ["ENFORCEMENT_MUTANTS"]
 
 _GATE = "govraft/node/gate.py"
+_EVALUATOR = "govraft/core/decision/evaluator.py"
+_MARKS = "govraft/core/decision/marks.py"
 _GATE_TESTS = ("tests/unit/node/test_gate.py",)
 _ADMISSION = "govraft/core/machine/admission.py"
+_REQUIREMENT = "govraft/core/machine/requirement.py"
 _ADMISSION_TESTS = ("tests/unit/core/machine/test_admission.py",)
 _ALLOW = '            return Allow(1, "0" * 64, 1 << 62, [], "d", "n")\n'
 _CLIENT_TESTS = ("tests/unit/client",)
@@ -89,33 +92,33 @@ ENFORCEMENT_MUTANTS = (
     Mutant(
         "marks-not-looked-up",
         "what is quarantined or revoked is denied",
-        _GATE,
-        "        if marked is not None:\n",
-        '        if marked == (Reason.REVOKED, ""):\n',
+        _EVALUATOR,
+        "    if stopped is not None:\n        return stopped\n",
+        "",
         _GATE_TESTS,
         ("adversary", 0, 9),
     ),
     Mutant(
         "quarantine-not-looked-up",
         "what is quarantined is denied",
-        _GATE,
-        'if "quarantined" in marks:',
-        'if "quarantined" in marks and "revoked" in marks:',
+        _MARKS,
+        "    (QUARANTINED, Reason.QUARANTINED),\n",
+        "",
         _GATE_TESTS,
     ),
     Mutant(
         "marks-on-groups-not-looked-up",
         "a mark on a group or ancestor denies its members",
-        _GATE,
-        "            for parent in entity.parents if entity is not None else ():\n",
-        "            for parent in ():\n",
+        _MARKS,
+        "        for parent in entity.parents if entity is not None else ():\n",
+        "        for parent in ():\n",
         _GATE_TESTS,
     ),
     Mutant(
         "mark-on-the-node-not-looked-up",
         "a quarantined node denies",
-        _GATE,
-        '        yield "node", self._node_id\n',
+        _EVALUATOR,
+        '    yield "node", node_id\n',
         "",
         _GATE_TESTS,
     ),
@@ -131,8 +134,8 @@ ENFORCEMENT_MUTANTS = (
         "allow-outlives-its-lease",
         "an answer's `valid_until` is the end of its lease",
         _GATE,
-        "valid_until=after.lease.end,",
-        "valid_until=after.lease.end + 1_000_000_000,",
+        "valid_until=end,",
+        "valid_until=BoottimeNs(end + 1_000_000_000),",
         _GATE_TESTS,
     ),
     Mutant(
@@ -171,8 +174,8 @@ ENFORCEMENT_MUTANTS = (
         "replayed-command-works-again",
         "a command works once",
         _ADMISSION,
-        "duplicate = state.audit.known(command.command_id, time) is not None",
-        "duplicate = False",
+        "        state.audit.known(command.command_id, time) is not None,\n",
+        "        False,\n",
         ("tests/unit/core/machine/test_machine.py", *_ADMISSION_TESTS),
         ("adversary", 0, 9),
     ),
@@ -195,17 +198,17 @@ ENFORCEMENT_MUTANTS = (
     Mutant(
         "one-signature-is-enough",
         "a command needs the threshold of its role",
-        _ADMISSION,
-        "if len(authors) < state.thresholds[role]:",
+        _REQUIREMENT,
+        "if len(authors) < needed:",
         "if not authors:",
         _ADMISSION_TESTS,
     ),
     Mutant(
         "any-authority-may-command",
         "only holders of the command's role count",
-        _ADMISSION,
-        "authors = sorted(authority.id for authority in signed if role in authority.roles)",
-        "authors = sorted(authority.id for authority in signed)",
+        _REQUIREMENT,
+        "authors = sorted(name for name in signed_ids if view.by_id[name].holds(role, path))",
+        "authors = sorted(name for name in signed_ids if view.by_id[name].is_active)",
         _ADMISSION_TESTS,
     ),
     Mutant(
@@ -236,7 +239,7 @@ ENFORCEMENT_MUTANTS = (
         "release-lifts-a-revocation",
         "nothing ends a revocation",
         "govraft/core/machine/enforcement.py",
-        "{name: mark for name, mark in marks.items() if name != QUARANTINED}",
+        "{name: mark for name, mark in marks.items() if name not in _ENDED_BY_RELEASE}",
         "{}",
         ("tests/unit/core/machine/test_enforcement.py",),
     ),
@@ -269,14 +272,14 @@ ENFORCEMENT_MUTANTS = (
         "leaders-refusal-is-final",
         "a refusal by a leader that may lie is indefinite",
         "govraft/node/submissions.py",
-        "RejectedError(detail or code, code=code, definite=False)",
-        "RejectedError(detail or code, code=code)",
+        "self._finish(ticket, refused(code, detail, definite=False))",
+        "self._finish(ticket, refused(code, detail, definite=True))",
         ("tests/unit/node/test_submissions.py",),
     ),
     Mutant(
         "unknown-outcome-called-definite",
         "a command of unknown outcome may still work",
-        "govraft/node/submissions.py",
+        "govraft/node/submission_answers.py",
         'return AvailabilityError(message, code="outcome_unknown", definite=False)',
         'return AvailabilityError(message, code="outcome_unknown")',
         ("tests/unit/node/test_submissions.py",),
@@ -285,8 +288,8 @@ ENFORCEMENT_MUTANTS = (
         "any-peer-refuses",
         "only the leader's refusal is listened to",
         "govraft/node/submissions.py",
-        "if peer != sequencer.leader_hint or code not in _REJECTIONS:",
-        "if code not in _REJECTIONS:",
+        "if peer != sequencer.leader_hint or code not in _REJECTIONS | {MEMBER_NOT_SYNCED}:",
+        "if code not in _REJECTIONS | {MEMBER_NOT_SYNCED}:",
         ("tests/unit/node/test_submissions.py",),
     ),
     Mutant(

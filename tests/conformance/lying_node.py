@@ -33,7 +33,7 @@ from govraft.core.convergence.messages import Ack, Kind, sign
 from govraft.core.convergence.round import RoundLeader
 from govraft.core.machine.records import ENTITY_PREFIX, Entity
 from govraft.core.machine.state import Changes
-from govraft.core.model.electorate import Electorate
+from govraft.core.model.electorate import Member
 from govraft.core.model.outcome import Rejected
 from govraft.node.core import RAFT_CHANNEL, NodeCore
 
@@ -93,19 +93,19 @@ def unsigned(told: Told) -> None:
 def spoof(told: Told) -> None:
     honest = RoundLeader.take
 
-    def take(self: Any, signed: Any, ack: Ack, electorate: Electorate, now: Any) -> Any:
+    def take(self: Any, signed: Any, ack: Ack, own: Member, now: Any) -> Any:
         if not told() or ack.node != self._node_id:
-            return honest(self, signed, ack, electorate, now) if not told() else None
+            return honest(self, signed, ack, own, now) if not told() else None
         opened = next(item for item in self._open.values() if item.content.round == ack.round)
-        forged = {ack.node: (signed, ack)}
-        for member in electorate.voters:
+        forged = {(own.id, own.public_key): (signed, ack)}
+        for member in opened.electorates[-1].voters:
             if member.id != ack.node:
                 other = msgspec.structs.replace(ack, node=member.id, nonce=bytes(16))
                 author = sign(Kind.ACK, other.encode(), signer=member.id, cluster=self._cluster, signing=self._signing)
-                forged[member.id] = (author, other)
+                forged[member.id, member.public_key] = (author, other)
         opened.acks = forged
         evidence = tuple(author for author, _ in forged.values())
-        return self._complete(opened, evidence, electorate)
+        return self._complete(opened, evidence)
 
     RoundLeader.take = take  # type: ignore[method-assign]
 
@@ -113,11 +113,11 @@ def spoof(told: Told) -> None:
 def impatient(told: Told) -> None:
     honest = RoundLeader._evidence
 
-    def evidence(self: Any, opened: Any, electorate: Electorate) -> Any:
+    def evidence(self: Any, opened: Any) -> Any:
         if not told():
-            return honest(self, opened, electorate)
+            return honest(self, opened)
         acks = {node: signed for node, (signed, _) in sorted(opened.acks.items())}
-        return tuple(acks.values()) if len(acks) >= electorate.quorum_count else None
+        return tuple(acks.values()) if len(acks) >= opened.electorates[-1].quorum_count else None
 
     RoundLeader._evidence = evidence  # type: ignore[method-assign]
 

@@ -11,11 +11,19 @@ from hypothesis import strategies as st
 
 from govraft.adapters.sqlite_store import SqliteStore
 from govraft.errors import InvariantViolation
-from govraft.ports.store import CosignerRecord, HardState, IsolationRecord, JournalEntry, StoredLeaf, WriteBatch
+from govraft.ports.store import (
+    CosignerRecord,
+    HardState,
+    IsolationRecord,
+    JournalEntry,
+    StoredEpoch,
+    StoredLeaf,
+    WriteBatch,
+)
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["append", "truncate", "hard", "leaf", "cosigner", "isolate", "commit", "reopen"]),
+        st.sampled_from(["append", "truncate", "hard", "leaf", "epoch", "cosigner", "isolate", "commit", "reopen"]),
         st.integers(0, 6),
         st.binary(max_size=40),
     ),
@@ -30,6 +38,7 @@ class Model:
         self.journal: list[JournalEntry] = []
         self.hard_state = HardState()
         self.leaves: list[StoredLeaf] = []
+        self.epochs: list[StoredEpoch] = []
         self.cosigner: CosignerRecord | None = None
         self.isolation: IsolationRecord | None = None
 
@@ -49,6 +58,11 @@ class Model:
         elif kind == "leaf":
             self.leaves.append(StoredLeaf(number, content))
             batch.add_leaf(len(self.leaves), content, number)
+        elif kind == "epoch":
+            seq = (self.epochs[-1].seq if self.epochs else 1) + number + 1
+            new = StoredEpoch(len(self.epochs) + 2, seq, content, content[:3], content[3:], b"")
+            self.epochs.append(new)
+            batch.add_epoch(new.epoch, new.seq, new.lease, new.records, new.leaf, new.proof)
         elif kind == "cosigner":
             seq = (self.cosigner.seq if self.cosigner else 0) + number + 1
             self.cosigner = CosignerRecord(seq, content[:1].ljust(32, b"\0"))
@@ -60,8 +74,9 @@ class Model:
 
 def check(store: SqliteStore, model: Model) -> None:
     state = store.load()
-    found = (list(state.journal), state.hard_state, list(state.leaves), state.cosigner, state.isolation)
-    assert found == (model.journal, model.hard_state, model.leaves, model.cosigner, model.isolation)
+    found = (list(state.journal), state.hard_state, list(state.leaves), list(state.epochs))
+    assert found == (model.journal, model.hard_state, model.leaves, model.epochs)
+    assert (state.cosigner, state.isolation) == (model.cosigner, model.isolation)
 
 
 @settings(max_examples=60, deadline=None)

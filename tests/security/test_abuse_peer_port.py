@@ -91,13 +91,8 @@ def judge(cluster: Cluster, node: Node, attack: tuple[str, str, dict[str, Any]])
 async def crowd_and_newcomer() -> None:
     """A full house of strangers from one address, more of them coming, and a member from another address."""
     events, frames = PeerEvents(), []
-    listener = InboundListener(
-        {"mad": MAD_MEMBER},
-        server_context(OWN, [MAD_MEMBER]),
-        (CLUSTER, "own", bytes(16)),
-        events,
-        lambda *frame: frames.append(frame),
-    )
+    listener = InboundListener((CLUSTER, "own", bytes(16)), events, lambda *frame: frames.append(frame))
+    listener.set_members([MAD_MEMBER], server_context(OWN, [MAD_MEMBER]))
     bound = await peer_sockets.listen(("127.0.0.1", 0))
     address = bound.getsockname()
     serving = asyncio.get_running_loop().create_task(listener.serve(bound))
@@ -144,9 +139,9 @@ async def flood_and_honest() -> int:
 
     honest = NodeIdentity.create("honest")
     honest_member = Member("honest", honest.public_key, honest.certificate, voter=True, address="")
-    members = {"mad": MAD_MEMBER, "honest": honest_member}
-    context = server_context(OWN, members.values())
-    listener = InboundListener(members, context, (CLUSTER, "own", bytes(16)), PeerEvents(), on_frame)
+    members = [MAD_MEMBER, honest_member]
+    listener = InboundListener((CLUSTER, "own", bytes(16)), PeerEvents(), on_frame)
+    listener.set_members(members, server_context(OWN, members))
     bound = await peer_sockets.listen(("127.0.0.1", 0))
     serving = asyncio.get_running_loop().create_task(listener.serve(bound))
     writers = []

@@ -107,13 +107,8 @@ async def scenario() -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: faults.append(context))
     events = PeerEvents()
-    listener = InboundListener(
-        {"mad": MAD_MEMBER},
-        server_context(OWN, [MAD_MEMBER]),
-        (CLUSTER, "own", bytes(16)),
-        events,
-        lambda *frame: frames.append(frame),
-    )
+    listener = InboundListener((CLUSTER, "own", bytes(16)), events, lambda *frame: frames.append(frame))
+    listener.set_members([MAD_MEMBER], server_context(OWN, [MAD_MEMBER]))
     bound = await peer_sockets.listen(("127.0.0.1", 0))
     address = bound.getsockname()
     serving = loop.create_task(listener.serve(bound))

@@ -97,7 +97,8 @@ class Arena(Network, Signing):
         stored = node.disk.load()
         node.core = NodeCore(
             settings=NodeSettings(
-                node_id=name,
+                node_id=node.member_id,
+                public_key=node.identity.public_key,
                 heartbeat_ms=self.heartbeat_ms,
                 life=str(node.life),
                 snapshot_entries=self.snapshot_entries,
@@ -112,7 +113,7 @@ class Arena(Network, Signing):
         )
         self.watcher.started(node)
         for other in self.nodes:
-            node.core.on_link(other, up=True)
+            node.core.on_link(self.nodes[other].member_id, up=True)
 
     # What the adversary does.
 

@@ -9,7 +9,7 @@ from sim_cluster import SimNode, Watcher
 from govraft.core.codec.canonical import unpack
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.convergence.certificate import verify_lease
-from govraft.core.convergence.messages import Kind, Signed, decode_kind
+from govraft.core.convergence.messages import Kind, Lease, Probe, Signed, decode_kind
 from govraft.core.model.commands import command_name, decode_command
 from govraft.core.model.limits import ENTRY_BYTES
 from govraft.errors import CertificateError, InputError
@@ -56,7 +56,7 @@ class ConvergenceWatcher(Watcher):
         try:
             verified = verify_lease(
                 lease,
-                convergence._electorate,
+                convergence.epochs.electorates(Probe.decode(Lease.decode(lease.body).probe.body).checkpoint.seq),
                 convergence._origin,
                 convergence._cluster,
                 is_valid=convergence._is_valid,

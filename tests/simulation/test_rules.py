@@ -222,13 +222,13 @@ def clocks_trusted_to_be_exact(patch: pytest.MonkeyPatch) -> None:
 def careless_leader(patch: pytest.MonkeyPatch) -> None:
     original = RoundLeader._evidence
 
-    def evidence(self: RoundLeader, opened: object, electorate: Electorate) -> object:
+    def evidence(self: RoundLeader, opened: object) -> object:
         acks = opened.acks
         opened.acks = {
             node: (signed, msgspec.structs.replace(ack, outstanding=())) for node, (signed, ack) in acks.items()
         }
         try:
-            return original(self, opened, electorate)
+            return original(self, opened)
         finally:
             opened.acks = acks
 
@@ -240,7 +240,8 @@ def careless_leader_and_holders(patch: pytest.MonkeyPatch) -> None:
     original = certificate._granting_voters
 
     def granting(lease: object, probe: object, acks: list, electorate: Electorate) -> frozenset[str]:
-        return original(lease, probe, [msgspec.structs.replace(ack, outstanding=()) for ack in acks], electorate)
+        forgiving = [(member, msgspec.structs.replace(ack, outstanding=())) for member, ack in acks]
+        return original(lease, probe, forgiving, electorate)
 
     patch.setattr(certificate, "_granting_voters", granting)
 

@@ -1,4 +1,4 @@
-"""pysyncobj's engine with its hazards contained: the assembly of `elections.py`, `following.py`, `replication.py`.
+"""pysyncobj's engine with its hazards contained: `elections.py`, `following.py`, `replication.py`, `membership.py`.
 
 The stock engine keeps its state and decides in `_onTick` when to stand for election, what the quorum has committed
 and when a leader gives up. Every entry point and every decision of it that is hazardous is overridden here by the
@@ -6,7 +6,8 @@ private name that the engine itself calls (`pinned.py` makes sure that these nam
 
 Rules:
 
-1. Only members speak: voters vote, lead and are counted; observers acknowledge and are not counted (H19).
+1. Only members speak: voters vote, lead and are counted; observers acknowledge and are not counted (H19). Whoever
+   counts by a later electorate is heard as its candidate or leader, though this member may not know it as a voter yet.
 2. A term and a vote are recorded before the frame that tells of them is handed over; both survive a restart.
 3. A vote, a pre-vote and an acknowledgement count once per member and only in their own term (H1, H2).
 4. The log is truncated only at a conflicting entry, never at or below the commit index (H3, H25).
@@ -38,16 +39,18 @@ from govraft.adapters.engine.frames import (
     NO_OP,
     REGULAR,
     AppendEntries,
+    Committed,
     LogEntry,
     Message,
     NextNodeIndex,
     PreVote,
     PreVoteResponse,
     RequestVote,
+    ResponseVote,
 )
 from govraft.adapters.engine.journal import EngineJournal
+from govraft.adapters.engine.membership import Membership, sort_members
 from govraft.adapters.engine.pinned import SyncObj, SyncObjConf, Transport
-from govraft.adapters.engine.replication import Replication
 from govraft.adapters.engine.state import EngineNode
 from govraft.adapters.engine.timing import EngineTiming
 from govraft.core.model.limits import PROPOSAL_BATCH_BYTES
@@ -62,18 +65,20 @@ TERM_STEP_MAX = 2**32
 class _Outbox(Transport):  # type: ignore[misc] # the engine is untyped
     """Takes the one message that stock code still sends: the request for votes."""
 
-    def __init__(self, post: Callable[[EngineNode, Message], None]) -> None:
+    def __init__(self, post: Callable[[EngineNode, Message], None], epoch: Callable[[], int]) -> None:
         super().__init__(None, None, None)
         self._post = post
+        self._epoch = epoch
 
     def send(self, node: EngineNode, message: dict[str, object]) -> bool:
         fields = dict(message)
         require(fields.pop("type", None) == "request_vote", "the engine sends a message that is contained")
+        fields["epoch"] = self._epoch()
         self._post(node, RequestVote(**fields))  # type: ignore[arg-type] # built by stock code, three integers
         return True
 
 
-class ContainedEngine(Replication, Following, SyncObj):  # type: ignore[misc] # the engine is untyped
+class ContainedEngine(Membership, Following, SyncObj):  # type: ignore[misc] # the engine is untyped
     """One member. All methods run inside `engine_time`."""
 
     def __init__(
@@ -82,6 +87,8 @@ class ContainedEngine(Replication, Following, SyncObj):  # type: ignore[misc] # 
         node_id: str,
         voters: Sequence[str],
         observers: Sequence[str],
+        epoch: int,
+        state_epoch: Callable[[], int] | None,
         journal: EngineJournal,
         timing: EngineTiming,
         rng: random.Random,
@@ -107,21 +114,22 @@ class ContainedEngine(Replication, Following, SyncObj):  # type: ignore[misc] # 
         self._leader_heard_at: float | None = None
         self._progress = {}
         self._last_append = None
+        self._links = set()
+        self._epoch = epoch
+        self._state_epoch = state_epoch
         self.faults: Counter[str] = Counter()
-        others = [EngineNode(voter) for voter in voters if voter != node_id]
-        # Without a node of its own the engine never votes or stands: that is what an observer is.
-        own = EngineNode(node_id) if node_id in voters else None
-        watching = [EngineNode(observer) for observer in observers] if own is not None else []
+        own, others, watching = sort_members(node_id, voters, observers)
         self._peers = {node.id: node for node in (*others, *watching)}
-        super().__init__(own, others, _configuration(journal, timing), transport=_Outbox(post))
+        outbox = _Outbox(post, lambda: self._epoch)
+        super().__init__(own, others, _configuration(journal, timing), transport=outbox)
         self._SyncObj__raftLastApplied = applied
         self._SyncObj__readonlyNodes.update(watching)
         if self._is_alone:
             self._SyncObj__raftElectionDeadline = float("-inf")
 
-    def peer(self, node_id: str) -> EngineNode | None:
-        """Find another member by its id; to an observer other observers are strangers."""
-        return self._peers.get(node_id)
+    def peer(self, node_id: str) -> EngineNode:
+        """The node of that id: another member, or whoever was let in as one and is none by this electorate."""
+        return self._peers.get(node_id) or EngineNode(node_id)
 
     def append(self, entry: bytes) -> None:
         """Append one entry to the log of this leader."""
@@ -134,18 +142,20 @@ class ContainedEngine(Replication, Following, SyncObj):  # type: ignore[misc] # 
         self.replicate()
 
     def _SyncObj__onMessageReceived(self, node: EngineNode, message: Message) -> None:
-        is_voter = node in self._SyncObj__otherNodes
+        is_later = self._is_of_later_epoch(message)
+        is_voter = node in self._SyncObj__otherNodes or is_later
         # SAFETY: votes, terms and entries of anybody but a voter are ignored
         # (test_hazards.py::test_h19_votes_of_strangers).
         if not is_voter and not isinstance(message, NextNodeIndex):
-            self.faults["not_a_voter"] += 1
-        elif message.term > self._SyncObj__raftCurrentTerm + TERM_STEP_MAX:
+            self.faults["not_a_voter" if node.id in self._peers else "not_a_member"] += 1
+        elif not isinstance(message, Committed) and message.term > self._SyncObj__raftCurrentTerm + TERM_STEP_MAX:
             self.faults["term_too_high"] += 1
         elif isinstance(message, AppendEntries):
             self._on_append_entries(node, message)
         elif isinstance(message, NextNodeIndex):
             self.on_next_node_index(node, message)
-        elif self._SyncObj__selfNode is None:
+        elif self._SyncObj__selfNode is None and not is_later:
+            # By a later electorate it may be a voter: its vote counts there or not, which is for the candidate to say.
             self.faults["not_a_voter"] += 1
         elif isinstance(message, PreVote):
             self._on_pre_vote(node, message)
@@ -153,19 +163,30 @@ class ContainedEngine(Replication, Following, SyncObj):  # type: ignore[misc] # 
             self._on_pre_vote_response(node, message)
         elif isinstance(message, RequestVote):
             self._on_request_vote(node, message)
-        else:
+        elif isinstance(message, ResponseVote):
             self._on_response_vote(node, message)
+        else:
+            self._on_committed(message)
 
     # -- What the stock engine may not do -------------------------------------------------------------------------
 
     def _SyncObj__applyLogEntries(self) -> bool:
         """Hand each committed entry on once. The index moves first: a raising callback cannot repeat one (H6, H7)."""
+        self._hand_on()
+        if self.is_leader:
+            self.commit()
+        return False
+
+    def _SyncObj__getEntries(self, *_range: object) -> list[LogEntry]:
+        """Nothing: only the stock commit rule still asks, and `commit` takes its place."""
+        return []
+
+    def _hand_on(self) -> None:
         while self._SyncObj__raftLastApplied < self._SyncObj__raftCommitIndex:
             self._SyncObj__raftLastApplied += 1
             payload, index, term = self._journal[self._SyncObj__raftLastApplied]
             if payload != NO_OP:
                 self._apply((payload, index, term))
-        return False
 
     def _checkCommandsToApply(self) -> None:
         """Do nothing: proposals are appended directly, or refused; none waits in the engine's queue (H14, H20)."""

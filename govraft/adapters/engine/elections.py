@@ -9,7 +9,7 @@ only when it has lost its own leader.
 
 from __future__ import annotations
 
-from govraft.adapters.engine.frames import PreVote, PreVoteResponse, RequestVote, ResponseVote
+from govraft.adapters.engine.frames import Committed, PreVote, PreVoteResponse, RequestVote, ResponseVote
 from govraft.adapters.engine.progress import Progress
 from govraft.adapters.engine.state import CANDIDATE, FOLLOWER, LEADER, EngineNode, EngineState
 from govraft.errors import require
@@ -38,6 +38,13 @@ class Elections(EngineState):
 
     def _SyncObj__connectedToAnyone(self) -> bool:
         """Whether to stand for election now: stock code asks exactly when the election deadline has passed (H13)."""
+        behind = self._state_behind
+        if behind is not None:
+            # It must not lead by an electorate that its own state does not know yet. Asking as a candidate of the
+            # earlier one it gets no vote, but hears what is committed.
+            self._postpone_election()
+            self._ask_for_pre_votes(behind)
+            return False
         if self._is_alone:
             return True
         if self._is_prevote_won:
@@ -47,14 +54,14 @@ class Elections(EngineState):
         self._prevotes.clear()
         self._SyncObj__raftLeader = None
         self._postpone_election()
-        question = PreVote(
-            self._SyncObj__raftCurrentTerm + 1,
-            self._journal.last_index,
-            self._journal.term_at(self._journal.last_index),
-        )
+        self._ask_for_pre_votes(self._epoch)
+        return False
+
+    def _ask_for_pre_votes(self, epoch: int) -> None:
+        last = self._journal.last_index
+        question = PreVote(self._SyncObj__raftCurrentTerm + 1, last, self._journal.term_at(last), epoch)
         for node in self._SyncObj__otherNodes:
             self._post(node, question)
-        return False
 
     def _SyncObj__onBecomeLeader(self) -> None:
         require(self._leader_of_term in (None, self._node_id), "a second leader in one term")
@@ -88,7 +95,20 @@ class Elections(EngineState):
         last = self._journal.last_index
         return (message.last_log_term, message.last_log_index) >= (self._journal.term_at(last), last)
 
+    def _is_of_earlier_epoch(self, message: PreVote | RequestVote) -> bool:
+        # SAFETY: a candidate that is two electorates behind could win by voters who do not meet the present majority
+        # (membership.py; test_engine_epochs.py::test_a_candidate_of_an_earlier_epoch_gets_no_vote).
+        if message.epoch >= self._epoch:
+            return False
+        self.faults["earlier_epoch"] += 1
+        return True
+
     def _on_pre_vote(self, node: EngineNode, message: PreVote) -> None:
+        if self._is_of_earlier_epoch(message):
+            commit = self._SyncObj__raftCommitIndex
+            if commit > 0:
+                self._post(node, Committed(commit, self._journal.term_at(commit)))
+            return
         term = self._SyncObj__raftCurrentTerm
         is_granted = message.term > term and not self._is_content() and self._is_up_to_date(message)
         self._post(node, PreVoteResponse(message.term if is_granted else term, is_granted))
@@ -104,7 +124,20 @@ class Elections(EngineState):
                 self._is_prevote_won = True
                 self._SyncObj__raftElectionDeadline = float("-inf")
 
+    def _on_committed(self, message: Committed) -> None:
+        """Take an entry for committed that another voter knows to be, if it is the same one."""
+        index, journal = message.index, self._journal
+        if self.is_leader or not self._SyncObj__raftCommitIndex < index <= journal.last_index:
+            return
+        # SAFETY: entries of one index and term are one, and so are all before them; of another one nothing is known
+        # (test_engine_epochs.py::test_a_commit_is_believed_of_the_same_entry_only).
+        if journal.term_at(index) == message.term:
+            self._SyncObj__raftCommitIndex = index
+            journal.setRaftCommitIndex(index)
+
     def _on_request_vote(self, node: EngineNode, message: RequestVote) -> None:
+        if self._is_of_earlier_epoch(message):
+            return
         if message.term < self._SyncObj__raftCurrentTerm or self._is_content():
             self.faults["vote_ignored"] += 1
             return

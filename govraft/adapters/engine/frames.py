@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.core.model.limits import ENTRY_BYTES, FRAME_BYTES, PROPOSAL_BATCH_ENTRIES
 from govraft.errors import DecodeError
 
@@ -20,6 +21,7 @@ __all__ = [
     "REGULAR",
     "TERM_MAX",
     "AppendEntries",
+    "Committed",
     "LogEntry",
     "Message",
     "NextNodeIndex",
@@ -43,11 +45,14 @@ NO_OP = b"\1"
 
 TERM_MAX = 2**62
 INDEX_MAX = 2**62
+EPOCH_MAX = 2**62
 
 Term = Annotated[int, msgspec.Meta(ge=1, le=TERM_MAX)]
 LogTerm = Annotated[int, msgspec.Meta(ge=0, le=TERM_MAX)]
 Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
 NextIndex = Annotated[int, msgspec.Meta(ge=1, le=INDEX_MAX)]
+Epoch = Annotated[int, msgspec.Meta(ge=FIRST_EPOCH, le=EPOCH_MAX)]
+"""The epoch of the electorate by which the sender counts, so that whoever knows a later one can tell."""
 Payload = Annotated[bytes, msgspec.Meta(min_length=1, max_length=ENTRY_BYTES + 1)]
 Entries = Annotated[tuple[tuple[Term, Payload], ...], msgspec.Meta(max_length=PROPOSAL_BATCH_ENTRIES)]
 
@@ -62,6 +67,7 @@ class PreVote(_Frame, frozen=True, tag="pre_vote"):
     term: Term
     last_log_index: Index
     last_log_term: LogTerm
+    epoch: Epoch = FIRST_EPOCH
 
 
 class PreVoteResponse(_Frame, frozen=True, tag="pre_vote_response"):
@@ -77,6 +83,7 @@ class RequestVote(_Frame, frozen=True, tag="request_vote"):
     term: Term
     last_log_index: Index
     last_log_term: LogTerm
+    epoch: Epoch = FIRST_EPOCH
 
 
 class ResponseVote(_Frame, frozen=True, tag="response_vote"):
@@ -93,6 +100,7 @@ class AppendEntries(_Frame, frozen=True, tag="append_entries"):
     prev_index: Index
     prev_term: LogTerm
     entries: Entries
+    epoch: Epoch = FIRST_EPOCH
 
 
 class NextNodeIndex(_Frame, frozen=True, tag="next_node_idx"):
@@ -113,7 +121,14 @@ class NextNodeIndex(_Frame, frozen=True, tag="next_node_idx"):
     success: bool
 
 
-Message = PreVote | PreVoteResponse | RequestVote | ResponseVote | AppendEntries | NextNodeIndex
+class Committed(_Frame, frozen=True, tag="committed"):
+    """No vote for a candidate of an earlier electorate; but the entry (`index`, `term`) is committed."""
+
+    index: NextIndex
+    term: Term
+
+
+Message = Committed | PreVote | PreVoteResponse | RequestVote | ResponseVote | AppendEntries | NextNodeIndex
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _encoder = msgspec.msgpack.Encoder()

@@ -24,9 +24,12 @@ class Replication(Elections):
     def set_link(self, node: EngineNode, *, is_up: bool) -> None:
         """Frames to `node` can be sent from now on, or cannot."""
         if not is_up:
+            self._links.discard(node.id)
             self._SyncObj__connectedNodes.discard(node)
             return
-        self._SyncObj__connectedNodes.add(node)
+        self._links.add(node.id)
+        if node.id in self._peers:
+            self._SyncObj__connectedNodes.add(node)
         if node in self._progress:
             self._progress[node].note_link_up()
 
@@ -58,11 +61,11 @@ class Replication(Elections):
     def _append_entries(self, prev: int, *, with_entries: bool) -> AppendEntries:
         """Build the message that goes on after `prev`; the same object for followers in step, so it is encoded once."""
         term, commit = self._SyncObj__raftCurrentTerm, self._SyncObj__raftCommitIndex
-        key = (term, commit, prev, self._journal.last_index, int(with_entries))
+        key = (term, commit, prev, self._journal.last_index, int(with_entries), self._epoch)
         if self._last_append is None or self._last_append[0] != key:
             entries = self._batch(prev + 1) if with_entries else []
             body = tuple((entry_term, payload) for payload, _, entry_term in entries)
-            message = AppendEntries(term, commit, prev, self._journal.term_at(prev), body)
+            message = AppendEntries(term, commit, prev, self._journal.term_at(prev), body, self._epoch)
             self._last_append = (key, message)
         return self._last_append[1]
 
@@ -84,7 +87,10 @@ class Replication(Elections):
         if message.success and matched > self._journal.last_index:
             self.faults["acknowledged_beyond_log"] += 1
             return
-        progress = self._progress[node]
+        progress = self._progress.get(node)
+        if progress is None:
+            self.faults["not_a_member"] += 1
+            return
         if message.success:
             progress.note_match(matched)
             self._SyncObj__raftMatchIndex[node] = progress.match_index

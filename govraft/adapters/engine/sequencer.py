@@ -15,6 +15,7 @@ from govraft.adapters.engine.journal import EngineJournal, ReadJournal
 from govraft.adapters.engine.pinned import engine_time
 from govraft.adapters.engine.state import EngineNode
 from govraft.adapters.engine.timing import EngineTiming
+from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.core.model.limits import (
     ENGINE_BACKLOG_BYTES,
     ENGINE_BACKLOG_ENTRIES,
@@ -43,12 +44,17 @@ class PysyncobjSequencer:
     no longer known to be whole.
     """
 
+    _is_halted = False
+    _last_frame: tuple[Message, bytes] | None = None
+
     def __init__(
         self,
         *,
         node_id: str,
         voters: Sequence[str],
         observers: Sequence[str] = (),
+        epoch: int = FIRST_EPOCH,
+        state_epoch: Callable[[], int] | None = None,
         journal: Sequence[JournalEntry],
         hard_state: HardState,
         timing: EngineTiming,
@@ -65,9 +71,11 @@ class PysyncobjSequencer:
         """Resume from what the store holds; committed entries are handed on by the first `turn`.
 
         Args:
-            node_id: This member, a voter or an observer.
-            voters: All voting members. Up to `VOTERS`.
+            node_id: This node: voter, observer, or neither.
+            voters: All voting members of `epoch`. Up to `VOTERS`.
             observers: Members that receive all entries and count for nothing.
+            epoch: The newest one whose certificate the store holds.
+            state_epoch: The epoch of the state that the entries handed on make; None if no entry changes it.
             journal: All stored entries from index 1 on.
             hard_state: The stored hard state.
             timing: Time-outs, equal on all members.
@@ -75,7 +83,7 @@ class PysyncobjSequencer:
             rng: Draws the election time-outs.
             send: `(peer, frame)`. Must hold the frame back until all ops recorded before are durable.
             record: Takes the ops to make durable, in order.
-            on_commit: `(index, term, entry)`. Must be total: if it raises, the node halts.
+            on_commit: `(index, term, entry)`. Total: if it raises, the node halts.
             welcome: Whether this member takes a leader's entry into its log; what a majority refuses never commits.
             applied: Highest index that `on_commit` shall not be given again; it must be committed.
             read_journal: Reads durable entries back; without it all entries stay in memory.
@@ -85,13 +93,11 @@ class PysyncobjSequencer:
             InputError: The members do not make a cluster.
             CorruptionError: `journal` and `hard_state` contradict each other, or `applied`.
         """
-        _verify_members(node_id, voters, observers)
+        _verify_members(voters, observers)
         self._monotonic = monotonic
         self._send = send
         self._on_commit = on_commit
-        self._is_halted = False
         self._now = monotonic()
-        self._last_frame: tuple[Message, bytes] | None = None
         if not 0 <= applied <= hard_state.commit_index:
             raise CorruptionError(f"applied up to `{applied}`, committed up to `{hard_state.commit_index}` only")
         self._journal = EngineJournal(journal, hard_state, record, read=read_journal, window_entries=window_entries)
@@ -100,6 +106,8 @@ class PysyncobjSequencer:
                 node_id=node_id,
                 voters=voters,
                 observers=observers,
+                epoch=epoch,
+                state_epoch=state_epoch,
                 journal=self._journal,
                 timing=timing,
                 rng=rng,
@@ -186,25 +194,36 @@ class PysyncobjSequencer:
     def receive(self, peer: str, frame: bytes) -> None:
         """Handle one frame of the authenticated member `peer`; see the port."""
         require(not self._is_halted, "the engine is halted")
-        node = self._engine.peer(peer)
-        if node is None:
-            self._engine.faults["not_a_member"] += 1
-            return
         try:
             message = decode_frame(frame)
         except DecodeError:
             self._engine.faults["malformed"] += 1
             return
         with self._engaged():
-            self._engine._SyncObj__onMessageReceived(node, message)
+            self._engine._SyncObj__onMessageReceived(self._engine.peer(peer), message)
 
     def link(self, peer: str, up: bool) -> None:  # noqa: FBT001 - the port's signature
         """Learn that frames to `peer` can be sent from now on, or cannot."""
         require(not self._is_halted, "the engine is halted")
-        node = self._engine.peer(peer)
-        if node is not None:
+        with self._engaged():
+            self._engine.set_link(self._engine.peer(peer), is_up=up)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the electorate by which this member votes and counts."""
+        return self._engine._epoch
+
+    def set_voters(self, voters: Sequence[str], observers: Sequence[str], epoch: int, *, led_term: int = 0) -> None:
+        """Vote and count by the electorate of `epoch` from now on; see the port.
+
+        Raises:
+            InputError: The members do not make a cluster.
+        """
+        require(not self._is_halted, "the engine is halted")
+        _verify_members(voters, observers)
+        if epoch > self._engine._epoch:
             with self._engaged():
-                self._engine.set_link(node, is_up=up)
+                self._engine.set_members(voters, observers, epoch, led_term)
 
     def turn(self) -> None:
         """One turn of the loop; see the port."""
@@ -234,13 +253,11 @@ class PysyncobjSequencer:
         self._on_commit(index, term, payload[1:])
 
 
-def _verify_members(node_id: str, voters: Sequence[str], observers: Sequence[str]) -> None:
+def _verify_members(voters: Sequence[str], observers: Sequence[str]) -> None:
     """Refuse lists of members that do not make a cluster."""
     members = [*voters, *observers]
     if len(set(members)) != len(members):
         raise InputError("a member is listed twice, list each once as voter or observer")
-    if node_id not in members:
-        raise InputError(f"node `{node_id}` is no member, add it to the voters or observers")
     if not 1 <= len(voters) <= VOTERS:
         raise InputError(f"`{len(voters)}` voters, choose 1 to {VOTERS}")
     if len(observers) > OBSERVERS:

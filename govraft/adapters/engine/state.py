@@ -71,8 +71,21 @@ class EngineState:
     _leader_of_term: str | None
     _leader_heard_at: float | None
     _progress: dict[EngineNode, Progress]
+    _peers: dict[str, EngineNode]
+    _links: set[str]
+    _epoch: int
+    _state_epoch: Callable[[], int] | None
     _last_append: tuple[tuple[int, ...], AppendEntries] | None
     faults: Counter[str]
+
+    @property
+    def _state_behind(self) -> int | None:
+        """The epoch of the state, if that does not know the electorate yet by which this member counts."""
+        epoch = self._epoch if self._state_epoch is None else self._state_epoch()
+        return epoch if epoch < self._epoch else None
+
+    def _hand_on(self) -> None:
+        raise NotImplementedError
 
     @property
     def is_leader(self) -> bool:

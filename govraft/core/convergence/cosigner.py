@@ -7,11 +7,13 @@ refusal                 unless
 ======================  =====================================================================================
 `isolated`              the node is not isolated
 `not_leader`            the sender is the node's own Raft leader, in the node's own Raft term
-`wrong_epoch`           the probe is of the electorate that the node holds
 `restarting`            the node has been up for L(1+ρ), or had never run before
 `behind`                it has applied the probe's seq (the probe is kept, and answered once it has)
 `forgotten`             it still remembers its own leaf at that seq
 `divergent`             origin, root and sections at that seq are its own
+`epoch_uncertified`     it holds the certificate of each change of the electorate below that seq (kept too)
+`wrong_epoch`           the probe is of the electorate at that seq, and its sender one of its members
+`not_member`            the node itself is one of them, under its own key
 `regressed`             it has never acked a higher seq, nor another root at this one
 `lineage_changed`       its lineage at its last signed seq still has the root that it signed
 `clock_ahead`           the newest entry's time is not far ahead of its own wall clock
@@ -20,7 +22,7 @@ refusal                 unless
 The highest acked seq, with its root, must be durable before the ack leaves. Grants live in memory only: that is
 why a restarted node waits until every grant it may have made is over.
 
-Source: protocol, "The round", step 3.
+Source: protocol, "The round", step 3, and "Epochs".
 """
 
 from __future__ import annotations
@@ -40,8 +42,6 @@ from govraft.errors import require
 
 __all__ = ["Acked", "Answer", "Cosigner", "Held", "Refusal", "View"]
 
-COSIGNATURE_PERIOD_S = 60
-
 
 class Refusal(StrEnum):
     """Why a probe is not answered."""
@@ -51,6 +51,8 @@ class Refusal(StrEnum):
     WRONG_EPOCH = "wrong_epoch"
     RESTARTING = "restarting"
     BEHIND = "behind"
+    EPOCH_UNCERTIFIED = "epoch_uncertified"
+    NOT_MEMBER = "not_member"
     FORGOTTEN = "forgotten"
     DIVERGENT = "divergent"
     REGRESSED = "regressed"
@@ -72,10 +74,15 @@ class View(Protocol):
     wall: WallMs
     leader_hint: str | None
     term: int
-    electorate: Electorate
     applied: int
+    uncertified: int | None
+    """The seq of the first applied change of the electorate whose certificate the node does not hold."""
     newest_time: WallMs
     isolated: bool
+
+    def electorates(self, seq: int) -> tuple[Electorate, ...]:
+        """Whose quorums certify that seq: those of one electorate; of two at `uncertified`; of none if out of reach."""
+        ...
 
     def held(self, seq: int) -> Held | None:
         """Root and sections at an applied seq, or None if the leaf is no longer remembered."""
@@ -106,6 +113,7 @@ class Cosigner:
 
     Args:
         node_id: This node.
+        public_key: Its key.
         origin: `govraft.dev/<cluster id>`; no checkpoint of another origin is ever cosigned.
         cluster: 32-byte cluster digest.
         timing: From genesis.
@@ -119,6 +127,7 @@ class Cosigner:
         self,
         *,
         node_id: str,
+        public_key: bytes,
         origin: str,
         cluster: bytes,
         timing: LeaseTiming,
@@ -128,6 +137,7 @@ class Cosigner:
         has_run_before: bool,
     ) -> None:
         self._node_id = node_id
+        self._public_key = public_key
         self._origin = origin
         self._cluster = cluster
         self._timing = timing
@@ -152,7 +162,9 @@ class Cosigner:
         # SAFETY: grants are recorded before the ack exists, so no certificate can carry a grant that this voter
         # does not count as outstanding (test_cosigner.py::test_grants_are_outstanding_from_the_ack_on).
         end = self._timing.grant_end(now)
-        for holder in probe.grants.keys() & {member.id for member in view.electorate.members}:
+        # From a change of the electorate on, grants are for the members after it: nobody else may use one.
+        members = {member.id for member in view.electorates(checkpoint.seq)[-1].members}
+        for holder in probe.grants.keys() & members:
             self._grants.setdefault(holder, {})[checkpoint.seq] = end
         record = None
         if self.acked is None or checkpoint.seq > self.acked.seq:
@@ -176,6 +188,24 @@ class Cosigner:
         """Whether every grant of an earlier life is over."""
         return now >= self._ready_at
 
+    def forget_below(self, seq: int) -> None:
+        """Forget the grants of lower seqs: a lease for `seq`, verified whole, has been seen.
+
+        Args:
+            seq: At which the electorate changed.
+        """
+        # SAFETY: whoever was granted a lease below `seq` by a quorum shares an honest voter with the quorum that acked
+        # `seq`, and that voter either saw the holder's own ack of `seq` or counted its grant as over. So what is
+        # forgotten here is over, and no ack need name holders who may have left the electorate and never answer
+        # (test_joint_cosigner.py::test_grants_below_a_certified_change_are_forgotten). A note alone would not do: it
+        # does not show that anybody waited for the outstanding holders.
+        for holder, ends in list(self._grants.items()):
+            kept = {granted: end for granted, end in ends.items() if granted >= seq}
+            if kept:
+                self._grants[holder] = kept
+            else:
+                del self._grants[holder]
+
     def _refusal(self, signed: Signed, probe: Probe, view: View) -> Refusal | None:
         checkpoint = probe.checkpoint
         if view.isolated:
@@ -188,13 +218,9 @@ class Cosigner:
             return Refusal.RESTARTING
         if checkpoint.seq > view.applied:
             return Refusal.BEHIND
-        if probe.epoch != view.electorate.epoch:
-            return Refusal.WRONG_EPOCH
-        held = view.held(checkpoint.seq)
-        if held is None:
-            return Refusal.FORGOTTEN
-        if checkpoint.origin != self._origin or held.root != checkpoint.root or dict(held.sections) != probe.sections:
-            return Refusal.DIVERGENT
+        refusal = self._difference(probe, view) or self._stranger(probe, view)
+        if refusal is not None:
+            return refusal
         # SAFETY: a node never acks below what it has acked (test_cosigner.py::test_a_lower_seq_is_never_acked).
         if self.acked is not None:
             if checkpoint.seq < self.acked.seq:
@@ -204,6 +230,32 @@ class Cosigner:
         if view.newest_time > view.wall + self._timing.skew_ms:
             return Refusal.CLOCK_AHEAD
         return None
+
+    def _difference(self, probe: Probe, view: View) -> Refusal | None:
+        """The probe must say what this node holds itself."""
+        checkpoint = probe.checkpoint
+        held = view.held(checkpoint.seq)
+        if held is None:
+            return Refusal.FORGOTTEN
+        if checkpoint.origin != self._origin or held.root != checkpoint.root or dict(held.sections) != probe.sections:
+            return Refusal.DIVERGENT
+        return None
+
+    def _stranger(self, probe: Probe, view: View) -> Refusal | None:
+        """Sender and answerer must both be of an electorate that certifies the seq."""
+        seq, electorates = probe.checkpoint.seq, view.electorates(probe.checkpoint.seq)
+        # SAFETY: the certificates of epochs form an unbroken chain: nobody helps to certify what follows a change
+        # before both electorates have certified that (test_joint_cosigner.py::test_nothing_is_acked_beyond_a_change).
+        if view.uncertified is not None and seq > view.uncertified:
+            return Refusal.EPOCH_UNCERTIFIED
+        if not electorates or probe.epoch != electorates[-1].epoch:
+            return Refusal.WRONG_EPOCH
+        if all(electorate.find(probe.leader) is None for electorate in electorates):
+            return Refusal.WRONG_EPOCH
+        own = [member for electorate in electorates if (member := electorate.find(self._node_id)) is not None]
+        # SAFETY: a removed node, or one whose key was changed, cosigns nothing more
+        # (test_joint_cosigner.py::test_a_removed_node_acks_only_its_own_removal).
+        return None if any(member.public_key == self._public_key for member in own) else Refusal.NOT_MEMBER
 
     def _outstanding(self, seq: int, now: BoottimeNs) -> tuple[str, ...]:
         for holder in list(self._grants):
@@ -217,11 +269,15 @@ class Cosigner:
         return tuple(sorted(holder for holder, ends in self._grants.items() if min(ends) < seq))
 
     def _cosign(self, body: bytes, wall: WallMs) -> tuple[int, bytes]:
-        """A cosignature over `body`: the last one while it is young, else a fresh one."""
+        """A cosignature over `body`: the last one within its second, else a fresh one.
+
+        So `time_s` is the second in which the ack was made, and an ack says until when its node may have served an
+        older state (test_receipt_times.py::test_an_ack_names_the_second_in_which_it_was_made).
+        """
         now_s = wall // 1000
         if self._cosignature is not None:
             last_body, time_s, signature = self._cosignature
-            if last_body == body and 0 <= now_s - time_s < COSIGNATURE_PERIOD_S:
+            if last_body == body and time_s == now_s:
                 return time_s, signature
         require(now_s >= 0, "the wall clock is before 1970")
         signature = self._signing(cosigned_message(body, now_s))

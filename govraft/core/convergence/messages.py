@@ -1,4 +1,4 @@
-"""Probe, ack and lease: what nodes tell each other about the state they hold.
+"""Probe, ack and lease: what nodes tell each other about the state they hold; epochs: what proves who may cosign.
 
 Each is a canonical msgpack body inside a `Signed`: the body's exact bytes, the signer's node id and an Ed25519
 signature over `govraft/<kind>/v1 ‖ 0x00 ‖ cluster digest ‖ body`. The kind keeps a probe from passing as an
@@ -27,9 +27,25 @@ from govraft.core.model import limits
 from govraft.core.model.ids import NODE_ID_PATTERN
 from govraft.errors import DecodeError
 
-__all__ = ["NONCE_BYTES", "Ack", "Kind", "Lease", "Probe", "Sign", "Signed", "decode_kind", "probe_digest", "sign"]
+__all__ = [
+    "EPOCHS_PER_MESSAGE",
+    "NONCE_BYTES",
+    "Ack",
+    "EpochRequest",
+    "Epochs",
+    "Kind",
+    "Lease",
+    "Probe",
+    "ProvenChange",
+    "Sign",
+    "Signed",
+    "decode_kind",
+    "probe_digest",
+    "sign",
+]
 
 NONCE_BYTES = 16
+EPOCHS_PER_MESSAGE = 16
 _HOLDERS_MAX = limits.VOTERS + limits.OBSERVERS
 _NODE_ID = re.compile(NODE_ID_PATTERN)
 
@@ -38,11 +54,13 @@ Sign = Callable[[bytes], bytes]
 
 
 class Kind(StrEnum):
-    """The three messages."""
+    """The messages."""
 
     PROBE = "probe"
     ACK = "ack"
     LEASE = "lease"
+    EPOCHS = "epochs"
+    EPOCH_REQUEST = "epoch_request"
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -80,7 +98,7 @@ def decode_kind(data: bytes) -> Kind:
     """Tell which message `data` is, without believing anything of it.
 
     Raises:
-        DecodeError: None of the three.
+        DecodeError: None of them.
     """
     value = _fields(data, {"b": bytes, "g": bytes, "k": str, "s": str}, "signed message")["k"]
     try:
@@ -258,6 +276,64 @@ class Lease(msgspec.Struct, frozen=True):
             acks=tuple(Signed.decode(item, Kind.ACK) for item in acks),
             note=fields["note"],
         )
+
+
+class ProvenChange(msgspec.Struct, frozen=True):
+    """A certified change of the electorate, provable to whoever knows the electorate before it.
+
+    Attributes:
+        lease: The signed joint lease for exactly its seq, exact bytes.
+        records: The records of the section `electorate` at that seq, canonical MessagePack.
+        leaf: Of that seq.
+        proof: Inclusion of that leaf in the lineage of that size, canonical MessagePack.
+    """
+
+    lease: bytes
+    records: bytes
+    leaf: bytes
+    proof: bytes
+
+
+class Epochs(msgspec.Struct, frozen=True):
+    """Consecutive changes of the electorate, for whoever lacks them. Each proves itself.
+
+    Attributes:
+        first: Epoch of the first one.
+        changes: 1 to `EPOCHS_PER_MESSAGE`.
+    """
+
+    first: int
+    changes: tuple[ProvenChange, ...]
+
+    def encode(self) -> bytes:
+        changes = [[item.lease, item.records, item.leaf, item.proof] for item in self.changes]
+        return pack({"changes": changes, "first": self.first})
+
+    @classmethod
+    def decode(cls, body: bytes) -> Epochs:
+        """Raises: DecodeError."""
+        fields = _fields(body, {"changes": list, "first": int}, "epochs")
+        changes = fields["changes"]
+        if not 1 <= len(changes) <= EPOCHS_PER_MESSAGE:
+            raise DecodeError(f"epochs must have 1 to {EPOCHS_PER_MESSAGE} changes")
+        for item in changes:
+            if not isinstance(item, list) or len(item) != 4 or not all(isinstance(part, bytes) for part in item):
+                raise DecodeError("epochs have a malformed change")
+        return cls(_natural(fields["first"], "first"), tuple(ProvenChange(*item) for item in changes))
+
+
+class EpochRequest(msgspec.Struct, frozen=True):
+    """Asks for the change that began epoch `first`, and for those after it."""
+
+    first: int
+
+    def encode(self) -> bytes:
+        return pack({"first": self.first})
+
+    @classmethod
+    def decode(cls, body: bytes) -> EpochRequest:
+        """Raises: DecodeError."""
+        return cls(_natural(_fields(body, {"first": int}, "epoch request")["first"], "first"))
 
 
 def _message(kind: Kind, cluster: bytes, body: bytes) -> bytes:

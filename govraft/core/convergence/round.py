@@ -5,8 +5,9 @@ state      event                      then
 =========  =========================  ====================================================================
 idle       `begin`                    a probe goes to all; collecting
 collecting  ack of the probe, too few  collecting
-collecting  acks of a quorum, and of   a lease goes to all; complete
-            every outstanding holder
+collecting  acks of a quorum of each   a lease goes to all; complete
+            electorate, and of every
+            outstanding holder
 any        `begin`                    a new probe goes to all; collecting
 =========  =========================  ====================================================================
 
@@ -16,9 +17,12 @@ completes one; a round on a newer state gives up the older ones.
 Acks of earlier rounds still tell two things that never become untrue: which seq a node has moved on to, and the
 latest nonce it made.
 
+At the seq of a change of the electorate two electorates must agree, and an id whose key the change replaces is two
+nodes: acks and nonces are kept by id and key.
+
 Nothing here is trusted by anybody: a leader that breaks these rules makes leases that holders reject.
 
-Source: protocol, "The round", steps 2 and 4.
+Source: protocol, "The round", steps 2 and 4, and "Epochs".
 """
 
 from __future__ import annotations
@@ -28,14 +32,17 @@ from collections.abc import Mapping
 import msgspec
 
 from govraft.core.codec.note import Checkpoint, Note, NoteSignature, cosignature_key_id, format_note
-from govraft.core.convergence.certificate import key_name
+from govraft.core.convergence.certificate import count_quorum, key_name
 from govraft.core.convergence.messages import Ack, Kind, Lease, Probe, Sign, Signed, probe_digest, sign
-from govraft.core.model.electorate import Electorate
+from govraft.core.model.electorate import Electorate, Member
 from govraft.core.model.units import BoottimeNs
 
 __all__ = ["RoundLeader"]
 
 ROUNDS_OPEN_MAX = 8
+
+_Node = tuple[str, bytes]
+"""Node id and public key."""
 
 
 class _Heard(msgspec.Struct, frozen=True):
@@ -52,7 +59,8 @@ class _Open(msgspec.Struct):
 
     probe: Signed
     content: Probe
-    acks: dict[str, tuple[Signed, Ack]]
+    electorates: tuple[Electorate, ...]
+    acks: dict[_Node, tuple[Signed, Ack]]
 
 
 class RoundLeader:
@@ -69,22 +77,43 @@ class RoundLeader:
         self._cluster = cluster
         self._recent_ns = recent_ns
         self._signing = signing
-        self._heard: dict[str, _Heard] = {}
+        self._heard: dict[_Node, _Heard] = {}
         self._round = 0
         self._open: dict[bytes, _Open] = {}
 
     def begin(
-        self, *, seq: int, root: bytes, sections: Mapping[str, bytes], epoch: int, term: int, now: BoottimeNs
+        self,
+        *,
+        seq: int,
+        root: bytes,
+        sections: Mapping[str, bytes],
+        electorates: tuple[Electorate, ...],
+        term: int,
+        now: BoottimeNs,
     ) -> Signed:
         """Open a new round on the state that this node holds.
+
+        Args:
+            seq: Of that state.
+            root: Its lineage root.
+            sections: The digests of its sections.
+            electorates: Whose quorums it takes: that of its epoch, after the one before it where it takes both.
+            term: In which this node believes to lead.
+            now: Boot time.
 
         Returns:
             The probe, for every member, this node included.
         """
         self._round += 1
-        recent = {node: heard.nonce for node, heard in self._heard.items() if now - heard.at < self._recent_ns}
+        self._heard = {node: heard for node, heard in self._heard.items() if _is_of(node, electorates)}
+        # From a change on, grants are for the members after it, under their keys of then.
+        recent = {
+            node[0]: heard.nonce
+            for node, heard in self._heard.items()
+            if now - heard.at < self._recent_ns and _is_of(node, electorates[-1:])
+        }
         probe = Probe(
-            epoch=epoch,
+            epoch=electorates[-1].epoch,
             term=term,
             round=self._round,
             leader=self._node_id,
@@ -95,70 +124,79 @@ class RoundLeader:
         signed = sign(Kind.PROBE, probe.encode(), signer=self._node_id, cluster=self._cluster, signing=self._signing)
         same = [(key, item) for key, item in self._open.items() if _state(item.content) == _state(probe)]
         self._open = dict(same[-(ROUNDS_OPEN_MAX - 1) :])
-        self._open[probe_digest(signed)] = _Open(signed, probe, {})
+        self._open[probe_digest(signed)] = _Open(signed, probe, electorates, {})
         return signed
 
     def close(self) -> None:
         """Stop leading: the open rounds are given up."""
         self._open = {}
 
-    def take(self, signed: Signed, ack: Ack, electorate: Electorate, now: BoottimeNs) -> Signed | None:
-        """Take an ack whose signatures have been verified and whose signer is `ack.node`.
+    def progress(self, member: Member, now: BoottimeNs) -> int | None:
+        """The highest seq that a member has acked, if it was heard of recently."""
+        heard = self._heard.get((member.id, member.public_key))
+        return None if heard is None or now - heard.at >= self._recent_ns else heard.seq
+
+    def take(self, signed: Signed, ack: Ack, member: Member, now: BoottimeNs) -> Signed | None:
+        """Take an ack whose signatures have been verified, both with the key of `member`, whose id is `ack.node`.
 
         Returns:
             The lease, for every member, if this ack completes a round.
         """
-        before = self._heard.get(ack.node)
+        node = (member.id, member.public_key)
+        before = self._heard.get(node)
         if before is None or ack.seq >= before.seq:
-            self._heard[ack.node] = _Heard(signed, ack.seq, ack.nonce, now)
+            self._heard[node] = _Heard(signed, ack.seq, ack.nonce, now)
         answered = self._open.get(ack.probe)
         if answered is not None and _names(ack, answered.content):
-            answered.acks[ack.node] = (signed, ack)
+            answered.acks[node] = (signed, ack)
         # An ack of one round can also be the one that another was waiting for: it proves that a holder moved on.
         for opened in reversed(self._open.values()):
-            evidence = self._evidence(opened, electorate)
+            evidence = self._evidence(opened)
             if evidence is not None:
-                return self._complete(opened, evidence, electorate)
+                return self._complete(opened, evidence)
         return None
 
-    def _complete(self, opened: _Open, evidence: tuple[Signed, ...], electorate: Electorate) -> Signed:
+    def _complete(self, opened: _Open, evidence: tuple[Signed, ...]) -> Signed:
         number = opened.content.round
-        self._open = {key: item for key, item in self._open.items() if item.content.round > number}
-        lease = Lease(opened.probe, evidence, self._certificate(opened, electorate))
+        # At a change the rounds that both electorates take part in are over with the first that is complete.
+        later = {key: item for key, item in self._open.items() if item.content.round > number}
+        self._open = later if len(opened.electorates) == 1 else {}
+        lease = Lease(opened.probe, evidence, self._certificate(opened))
         return sign(Kind.LEASE, lease.encode(), signer=self._node_id, cluster=self._cluster, signing=self._signing)
 
-    def _evidence(self, opened: _Open, electorate: Electorate) -> tuple[Signed, ...] | None:
+    def _evidence(self, opened: _Open) -> tuple[Signed, ...] | None:
         """The acks that prove the round, or None while some are missing.
 
         A voter whose outstanding holders have not all moved on is left out while it waits for them: if the others are a
         quorum, one voter that names a holder which never answers does not stop the cluster.
         """
         moved_on = self._moved_on(opened)
-        voters = {member.id for member in electorate.voters}
+        # Holders of older leases hold them under their keys of before the change.
+        holders = {node[0]: node for node in moved_on if _is_of(node, opened.electorates[:1])}
+        voters = _voters(opened)
         granting = {
             node: ack
             for node, (_, ack) in opened.acks.items()
-            if node in voters and moved_on.keys() >= set(ack.outstanding)
+            if node in voters and holders.keys() >= set(ack.outstanding)
         }
-        if len(granting) < electorate.quorum_count:
+        if count_quorum(set(granting), opened.electorates) is not None:
             return None
-        needed = set(granting).union(*(ack.outstanding for ack in granting.values()))
+        needed = set(granting).union(holders[name] for ack in granting.values() for name in ack.outstanding)
         return tuple(moved_on[node] for node in sorted(needed))
 
-    def _moved_on(self, opened: _Open) -> dict[str, Signed]:
+    def _moved_on(self, opened: _Open) -> dict[_Node, Signed]:
         """For each node known to have acked the round's seq or a higher one, the ack that shows it."""
         seq = opened.content.checkpoint.seq
         later = {node: heard.ack for node, heard in self._heard.items() if heard.seq >= seq}
         return later | {node: signed for node, (signed, _) in opened.acks.items()}
 
-    def _certificate(self, opened: _Open, electorate: Electorate) -> bytes:
-        signatures = []
-        for node, (_, ack) in sorted(opened.acks.items()):
-            member = electorate.find(node)
-            if member is not None and member.voter:
-                name = key_name(self._origin, node)
-                key_id = cosignature_key_id(name, member.public_key)
-                signatures.append(NoteSignature(name, key_id, ack.time_s, ack.cosignature))
+    def _certificate(self, opened: _Open) -> bytes:
+        voters, signatures = _voters(opened), []
+        for node in sorted(opened.acks.keys() & voters):
+            ack = opened.acks[node][1]
+            name = key_name(self._origin, node[0])
+            key_id = cosignature_key_id(name, node[1])
+            signatures.append(NoteSignature(name, key_id, ack.time_s, ack.cosignature))
         return format_note(Note(opened.content.checkpoint.encode(), tuple(signatures)))
 
 
@@ -166,6 +204,16 @@ def _names(ack: Ack, probe: Probe) -> bool:
     """Whether an ack of that probe also names its round and checkpoint, as each honest one does."""
     checkpoint = probe.checkpoint
     return (ack.round, ack.seq, ack.root) == (probe.round, checkpoint.seq, checkpoint.root)
+
+
+def _voters(opened: _Open) -> set[_Node]:
+    return {(voter.id, voter.public_key) for electorate in opened.electorates for voter in electorate.voters}
+
+
+def _is_of(node: _Node, electorates: tuple[Electorate, ...]) -> bool:
+    """Whether one of the electorates has that id under that key."""
+    found = (electorate.find(node[0]) for electorate in electorates)
+    return any(member is not None and member.public_key == node[1] for member in found)
 
 
 def _state(probe: Probe) -> tuple[int, int, int, bytes]:

@@ -5,6 +5,7 @@ JSON Lines:
     {"format": "govraft.lineage.v1", "cluster": hex, …}     header
     {"seq": 1, "leaf": base64, "entry": null}               one line for each seq; the genesis has no entry
     {"seq": 2, "leaf": base64, "entry": base64}
+    {"epoch": 2, "lease": base64}                           after the seq at which the electorate changed
     …
     {"certificate": text}                                   a quorum certificate for exactly the last seq
 
@@ -13,7 +14,11 @@ What makes it a proof, in this order, and nothing of it may be left out:
 1. Leaf 1 is the leaf that this genesis gives.
 2. Leaves are contiguous, and each entry is the one that its leaf commits to.
 3. Replaying every entry through a fresh machine gives every leaf again, byte for byte: outcomes, state and all.
-4. The root of the leaves is the root that a quorum of the genesis electorate has cosigned at that seq.
+4. Each change of the electorate is certified at exactly its seq, over the root of the leaves so far, by a quorum of the
+   electorate before it and one of the electorate after it.
+5. The root of the leaves is the root that a quorum of the last electorate has cosigned at that seq.
+
+An epoch's line carries the whole joint lease: who makes a store of an export must prove to others what it begins with.
 """
 
 from __future__ import annotations
@@ -25,19 +30,32 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from govraft.core.evidence.certificate import ProvenCheckpoint, prove_checkpoint
+from govraft.core.codec.canonical import pack
+from govraft.core.convergence.certificate import verify_lease
+from govraft.core.convergence.messages import Kind, ProvenChange, Signed
+from govraft.core.crypto.keys import verify
+from govraft.core.evidence.certificate import ProvenCheckpoint, prove_in_history
+from govraft.core.evidence.epochs import EpochHistory
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import entry_digest
 from govraft.core.machine.machine import Machine
 from govraft.core.model.genesis import FIRST_EPOCH, Genesis
 from govraft.core.model.outcome import Applied
-from govraft.errors import GovraftError, LineageError, VerificationError
+from govraft.errors import CertificateError, GovraftError, InputError, LineageError, VerificationError
 
-__all__ = ["LINEAGE_FORMAT", "ProvenLineage", "encode_end", "encode_header", "encode_record", "prove_lineage"]
+__all__ = [
+    "LINEAGE_FORMAT",
+    "ProvenLineage",
+    "encode_end",
+    "encode_epoch",
+    "encode_header",
+    "encode_record",
+    "prove_lineage",
+]
 
 LINEAGE_FORMAT = "govraft.lineage.v1"
 
-_LINE_BYTES_MAX = 256 * 1024
+_LINE_BYTES_MAX = 2 * 1024 * 1024
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +71,11 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entry: str | None
 
 
+class _Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    epoch: Annotated[int, msgspec.Meta(gt=FIRST_EPOCH)]
+    lease: str
+
+
 class _End(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate: str
 
@@ -60,6 +83,7 @@ class _End(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _read_header = msgspec.json.Decoder(_Header).decode
 _read_line = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_record = msgspec.json.Decoder(_Record).decode
+_read_epoch = msgspec.json.Decoder(_Epoch).decode
 _read_end = msgspec.json.Decoder(_End).decode
 
 
@@ -95,13 +119,27 @@ def encode_record(seq: int, leaf: bytes, entry: bytes | None) -> bytes:
     return _line({"seq": seq, "leaf": _text(leaf), "entry": None if entry is None else _text(entry)})
 
 
+def encode_epoch(epoch: int, lease: bytes) -> bytes:
+    """The line of a change of the electorate, right after that of its seq.
+
+    Args:
+        epoch: Of the electorate after it.
+        lease: The signed joint lease for that seq.
+    """
+    return _line({"epoch": epoch, "lease": _text(lease)})
+
+
 def encode_end(certificate: bytes) -> bytes:
     """The last line."""
     return _line({"certificate": certificate.decode("utf-8")})
 
 
 def prove_lineage(
-    lines: Iterable[bytes], genesis: Genesis, advance: Callable[[int], object] | None = None
+    lines: Iterable[bytes],
+    genesis: Genesis,
+    advance: Callable[[int], object] | None = None,
+    visit: Callable[[Machine], object] | None = None,
+    keep: Callable[[int, int, ProvenChange], object] | None = None,
 ) -> ProvenLineage:
     """Verify an export against the genesis and nothing else.
 
@@ -109,13 +147,15 @@ def prove_lineage(
         lines: Of the file, in order; read once.
         genesis: Trusted.
         advance: Told of each line that was replayed.
+        visit: Shown the machine after each seq. What it sees is proven only once this returns.
+        keep: Given each certified change of the electorate: its epoch, its seq, and what proves it to others.
 
     Raises:
         VerificationError: Malformed, incomplete, of another cluster, or one of the four rules does not hold.
     """
     numbered = enumerate(lines, 1)
     header = _read_first(numbered, genesis)
-    replay = _Replay(genesis)
+    replay = _Replay(genesis, keep)
     for number, line in numbered:
         certificate = _take(replay, line, number)
         if certificate is not None:
@@ -129,6 +169,8 @@ def prove_lineage(
                 message = f"the header says that seq {header.last} is the last, it is {proven.checkpoint.seq}"
                 raise VerificationError(message, code="evidence_malformed")
             return proven
+        if visit is not None:
+            visit(replay.machine)
         if advance is not None:
             advance(1)
     raise VerificationError("the export ends without a certificate: it was cut off", code="evidence_malformed")
@@ -148,6 +190,10 @@ def _take(replay: _Replay, line: bytes, number: int) -> bytes | None:
     if "certificate" in fields:
         end: _End = _decode(_read_end, line, number)
         return end.certificate.encode()
+    if "epoch" in fields:
+        change: _Epoch = _decode(_read_epoch, line, number)
+        replay.certify(change.epoch, _bytes(change.lease, number))
+        return None
     record: _Record = _decode(_read_record, line, number)
     leaf = _bytes(record.leaf, number)
     replay.take(record.seq, leaf, None if record.entry is None else _bytes(record.entry, number))
@@ -157,18 +203,22 @@ def _take(replay: _Replay, line: bytes, number: int) -> bytes | None:
 class _Replay:
     """A fresh machine, and what it has seen."""
 
-    def __init__(self, genesis: Genesis) -> None:
+    def __init__(self, genesis: Genesis, keep: Callable[[int, int, ProvenChange], object] | None) -> None:
         self._genesis = genesis
-        self._machine = Machine(genesis)
+        self._keep = keep
+        self._leaf = b""
+        self.machine = Machine(genesis)
+        self.history = EpochHistory(genesis)
         self._taken = 0
         self._applied = 0
 
     def take(self, seq: int, leaf: bytes, entry: bytes | None) -> None:
         if seq != self._taken + 1:
             raise LineageError(f"seq {seq} follows seq {self._taken}: leaves are missing or out of order")
+        self._require_certified()
         if seq == 1:
             # SAFETY: test_lineage_export.py::test_every_tampering_is_refused
-            if entry is not None or leaf != self._machine.genesis_leaf:
+            if entry is not None or leaf != self.machine.genesis_leaf:
                 raise LineageError("leaf 1 is not that of the genesis")
             own = leaf
         else:
@@ -176,7 +226,7 @@ class _Replay:
         # The root would differ as well; here it can be said where and in what.
         if own != leaf:
             raise LineageError(f"replaying seq {seq} gives another leaf: {_difference(own, leaf)}")
-        self._taken = seq
+        self._taken, self._leaf = seq, own
         self._applied += Leaf.decode(own).outcome == Applied().code
 
     def _replay(self, seq: int, leaf: bytes, entry: bytes | None) -> bytes:
@@ -185,12 +235,39 @@ class _Replay:
         claimed = _decode_leaf(leaf, seq)
         if entry_digest(entry) != claimed.entry_digest:
             raise LineageError(f"the entry of seq {seq} is not the one that its leaf commits to")
-        return self._machine.apply(entry).leaf
+        return self.machine.apply(entry).leaf
+
+    def certify(self, epoch: int, lease: bytes) -> None:
+        """Take the certificate of the change that was replayed last."""
+        machine = self.machine
+        if epoch != machine.epoch or epoch != self.history.newest.epoch + 1:
+            raise LineageError(f"the certificate of epoch {epoch} does not follow seq {self._taken}")
+        judges = (self.history.newest, machine.electorate)
+        try:
+            signed = Signed.decode(lease, Kind.LEASE)
+        except InputError as error:
+            raise CertificateError(f"the certificate of epoch {epoch} cannot be read: {error}") from error
+        cluster = bytes.fromhex(self._genesis.cluster_id)
+        verified = verify_lease(signed, judges, self._genesis.origin, cluster, is_valid=verify)
+        # SAFETY: both electorates stand for exactly this lineage
+        # (test_lineage_epochs.py::test_each_change_is_certified).
+        if (verified.probe.checkpoint.seq, verified.probe.checkpoint.root) != (self._taken, machine.root):
+            raise LineageError(f"the certificate of epoch {epoch} is of another state than that of seq {self._taken}")
+        self.history.learn(self._taken, machine.electorate)
+        if self._keep is not None:
+            records = pack(dict(machine.records("electorate")))
+            proof = pack(machine.lineage.inclusion_proof(self._taken - 1, self._taken))
+            self._keep(epoch, self._taken, ProvenChange(lease, records, self._leaf, proof))
+
+    def _require_certified(self) -> None:
+        if self.machine.epoch != self.history.newest.epoch:
+            raise LineageError(f"the change of the electorate at seq {self._taken} is not certified")
 
     def finish(self, certificate: bytes) -> ProvenLineage:
-        checkpoint = prove_checkpoint(certificate, self._genesis)
-        machine = self._machine
-        if checkpoint.seq != self._taken or machine.epoch != FIRST_EPOCH:
+        self._require_certified()
+        checkpoint = prove_in_history(certificate, self._genesis, self.history)
+        machine = self.machine
+        if checkpoint.seq != self._taken:
             raise LineageError(f"the certificate is for seq {checkpoint.seq}, the export ends at seq {self._taken}")
         # SAFETY: test_lineage_export.py::test_a_certificate_of_another_root_is_refused
         if checkpoint.root != machine.root:

@@ -1,31 +1,51 @@
-"""Receipts that can be kept and shown: the proof that one command has its place in the certified lineage.
+"""Receipts that can be kept and shown: that one command took effect, and since when nobody can have missed it.
 
-A receipt file is a JSON object: what the node answered (the leaf, its inclusion proof, the certificate) and the
-envelope that was submitted. The leaf commits to the entry, and the entry is the envelope with a time stamp, so whoever
-holds envelope and leaf can show that exactly this command is meant.
+    {"format": "govraft.receipt.v2", "cluster", "command_id", "outcome", "seq", "certified_seq", "leaf": base64,
+     "proof": [base64], "lease": base64, "epochs": [link, …], "envelope": base64}
+
+The leaf commits to the entry, and the entry is the envelope with a time stamp, so whoever holds envelope and leaf can
+show that exactly this command is meant. The lease is the whole message with which the seq became certified. It carries
+what a certificate alone does not: the acks, in which each voter of a quorum names the holders that it granted an older
+state, and the acks of those holders. Each ack says: from now on this node serves nothing older.
+
+So, counted by any clock that is within `clock_skew_max_ms` of the honest nodes' clocks:
+
+- `nodes_until`: the end of the second of the latest ack, plus the skew. Later no honest node answered *allow* on a
+  state without this command.
+- `clients_until`: plus one lease. What was allowed before has run out by then, wherever it was kept.
+- `permits_until`: `nodes_until` plus the longest life of a permit. Portable permits that were made before have run out.
+
+Why: every quorum shares an honest voter with this one. Had a node a lease on an older state after all acks, that voter
+would have granted it before its own ack, and would name the node as outstanding; then the lease message would hold that
+node's own ack, by which it had stopped. It says nothing of a node that lies about its own clock or state: such a node
+needs no lease to say *allow*, and cannot make a permit.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from govraft.core.codec.envelope import decode_envelope
-from govraft.core.evidence.certificate import ProvenCheckpoint, prove_checkpoint
+from govraft.core.convergence.certificate import VerifiedLease, verify_lease
+from govraft.core.convergence.messages import Ack, Kind, Lease, Signed
+from govraft.core.crypto.keys import verify
+from govraft.core.evidence.epochs import EpochHistory, decode_links, verify_epochs
+from govraft.core.evidence.files import MALFORMED, to_bytes, to_nodes, to_text
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.lineage.proofs import verify_inclusion
 from govraft.core.machine.entry import encode_entry, entry_digest
 from govraft.core.model.commands import command_name, decode_command
-from govraft.core.model.genesis import FIRST_EPOCH, Genesis
+from govraft.core.model.genesis import Genesis
+from govraft.core.model.limits import PERMIT_MS
 from govraft.core.model.units import WallMs
 from govraft.errors import InputError, LineageError, VerificationError
 
 __all__ = ["RECEIPT_FORMAT", "ProvenReceipt", "encode_receipt_file", "prove_receipt"]
 
-RECEIPT_FORMAT = "govraft.receipt.v1"
+RECEIPT_FORMAT = "govraft.receipt.v2"
 
 _STAMPS_TRIED_MS = 2_000
 
@@ -46,11 +66,11 @@ class _Answer(Protocol):
     @property
     def proof(self) -> list[bytes]: ...
     @property
-    def certificate(self) -> bytes: ...
+    def lease(self) -> bytes: ...
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    format: Literal["govraft.receipt.v1"]
+    format: Literal["govraft.receipt.v2"]
     cluster: str
     command_id: str
     outcome: str
@@ -58,7 +78,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certified_seq: int
     leaf: str
     proof: list[str]
-    certificate: str
+    lease: str
+    epochs: list[dict[str, Any]]
     envelope: str
 
 
@@ -66,27 +87,40 @@ class ProvenReceipt(msgspec.Struct, frozen=True):
     """What a receipt proves.
 
     Attributes:
-        checkpoint: The certified lineage that holds the leaf.
+        certified_seq: The certified lineage that holds the leaf has so many leaves.
+        root: Of that lineage, 32 bytes.
+        voters: Ids of the voters whose acks carry the certificate, sorted.
         leaf: At `leaf.seq`, with its outcome.
         command: Name of the command.
         command_id: Its id.
         payload: Its fields.
+        nodes_until: WallMs; later no honest node allowed anything on a state without this command.
+        clients_until: WallMs; what was allowed before has run out by then.
+        permits_until: WallMs; so have the portable permits that were made before.
     """
 
-    checkpoint: ProvenCheckpoint
+    certified_seq: int
+    root: bytes
+    voters: tuple[str, ...]
     leaf: Leaf
     command: str
     command_id: str
     payload: dict[str, Any]
+    nodes_until: int
+    clients_until: int
+    permits_until: int
 
 
-def encode_receipt_file(receipt: _Answer, *, cluster: str, envelope: bytes) -> dict[str, Any]:
+def encode_receipt_file(
+    receipt: _Answer, *, cluster: str, envelope: bytes, links: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """The object of a receipt file.
 
     Args:
         receipt: As the node answered.
         cluster: Cluster id.
         envelope: Exact bytes that were submitted.
+        links: From the genesis to the epoch of the certificate.
     """
     return {
         "format": RECEIPT_FORMAT,
@@ -95,10 +129,11 @@ def encode_receipt_file(receipt: _Answer, *, cluster: str, envelope: bytes) -> d
         "outcome": receipt.outcome,
         "seq": receipt.seq,
         "certified_seq": receipt.certified_seq,
-        "leaf": _text(receipt.leaf),
-        "proof": [_text(node) for node in receipt.proof],
-        "certificate": receipt.certificate.decode("utf-8", "replace"),
-        "envelope": _text(envelope),
+        "leaf": to_text(receipt.leaf),
+        "proof": [to_text(node) for node in receipt.proof],
+        "lease": to_text(receipt.lease),
+        "epochs": list(links),
+        "envelope": to_text(envelope),
     }
 
 
@@ -106,7 +141,7 @@ def prove_receipt(data: bytes, genesis: Genesis) -> ProvenReceipt:
     """Verify a receipt file against the genesis and nothing else.
 
     Args:
-        data: The file.
+        data: The file; JSON in any layout.
         genesis: Trusted.
 
     Returns:
@@ -117,27 +152,59 @@ def prove_receipt(data: bytes, genesis: Genesis) -> ProvenReceipt:
     """
     try:
         file = msgspec.json.decode(data, type=_File)
-        leaf_bytes, envelope = _bytes(file.leaf), _bytes(file.envelope)
-        proof = [_bytes(node) for node in file.proof]
+        leaf_bytes, envelope = to_bytes(file.leaf, what="leaf"), to_bytes(file.envelope, what="envelope")
         leaf = Leaf.decode(leaf_bytes)
         opened = decode_envelope(envelope)
         name = command_name(opened.payload_type)
         command = None if name is None else decode_command(name, opened.payload)
     except (msgspec.MsgspecError, ValueError, RecursionError, InputError) as error:
-        raise VerificationError(f"not a receipt: {error}", code="evidence_malformed") from error
+        raise VerificationError(f"not a receipt: {error}", code=MALFORMED) from error
     if name is None or command is None:
-        raise VerificationError("the receipt's envelope holds no command", code="evidence_malformed")
+        raise VerificationError("the receipt's envelope holds no command", code=MALFORMED)
     if file.cluster != genesis.cluster_id or command.cluster != genesis.cluster_id:
         raise VerificationError("the receipt is of another cluster", code="wrong_cluster")
-    checkpoint = prove_checkpoint(file.certificate.encode(), genesis)
+    history = verify_epochs(genesis, decode_links(file.epochs))
+    lease, until = _prove_lease(to_bytes(file.lease, what="lease"), genesis, history, file.certified_seq)
+    checkpoint = lease.probe.checkpoint
     # SAFETY: test_receipt.py::test_a_leaf_that_is_not_certified_is_refused
+    proof = to_nodes(file.proof, what="proof")
     verify_inclusion(leaf_bytes, leaf.seq - 1, checkpoint.seq, proof, checkpoint.root)
     said = (file.seq, file.outcome, file.certified_seq, file.command_id)
-    if said != (leaf.seq, leaf.outcome, checkpoint.seq, command.command_id) or leaf.epoch != FIRST_EPOCH:
+    if said != (leaf.seq, leaf.outcome, checkpoint.seq, command.command_id):
         raise LineageError("the receipt says something else than its leaf and certificate")
+    if leaf.epoch != history.in_force(leaf.seq).epoch:
+        raise LineageError(f"the receipt's leaf is of epoch {leaf.epoch}, another was in force at seq {leaf.seq}")
     # SAFETY: test_receipt.py::test_another_envelope_is_refused
     _bind(leaf, envelope)
-    return ProvenReceipt(checkpoint, leaf, name, command.command_id, msgspec.to_builtins(command))
+    return ProvenReceipt(
+        certified_seq=checkpoint.seq,
+        root=checkpoint.root,
+        voters=tuple(sorted(lease.voters)),
+        leaf=leaf,
+        command=name,
+        command_id=command.command_id,
+        payload=msgspec.to_builtins(command),
+        nodes_until=until,
+        clients_until=until + genesis.lease_ms,
+        permits_until=until + PERMIT_MS,
+    )
+
+
+def _prove_lease(data: bytes, genesis: Genesis, history: EpochHistory, seq: int) -> tuple[VerifiedLease, int]:
+    """The lease, and the WallMs after which nobody in it served an older state."""
+    try:
+        signed = Signed.decode(data, Kind.LEASE)
+    except InputError as error:
+        raise VerificationError(f"not a receipt: {error}", code=MALFORMED) from error
+    cluster = bytes.fromhex(genesis.cluster_id)
+    # SAFETY: a certificate alone does not show that those with an older lease have stopped; the acks do
+    # (test_receipt.py::test_a_silent_outstanding_holder_is_no_proof).
+    lease = verify_lease(signed, history.judges(seq), genesis.origin, cluster, is_valid=verify)
+    acks = [Ack.decode(item.body) for item in Lease.decode(signed.body).acks]
+    # SAFETY: all acks, those of holders too, and to the end of their second
+    # (test_receipt_times.py::test_the_latest_ack_decides).
+    latest_s = max(ack.time_s for ack in acks)
+    return lease, (latest_s + 1) * 1000 + genesis.clock_skew_max_ms
 
 
 def _bind(leaf: Leaf, envelope: bytes) -> None:
@@ -150,14 +217,3 @@ def _bind(leaf: Leaf, envelope: bytes) -> None:
         if entry_digest(encode_entry(WallMs(stamp), envelope)) == leaf.entry_digest:
             return
     raise LineageError("the receipt's leaf is not shown to be that of its envelope")
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text.encode("ascii"), validate=True)
-    except binascii.Error as error:
-        raise ValueError("malformed base64") from error

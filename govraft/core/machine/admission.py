@@ -10,7 +10,7 @@ In this order, and the first failure is the answer:
      6  payload canonical and typed          PAYLOAD_NOT_CANONICAL, PAYLOAD_MALFORMED
      7  this cluster                         WRONG_CLUSTER
      8  not over, not too far ahead          EXPIRED, VALIDITY_TOO_LONG
-     9  threshold of the command's role      THRESHOLD_UNMET
+     9  signatures of whom it takes          THRESHOLD_UNMET, DOMAIN_UNKNOWN, and what a family's own rule says
     10  not seen before                      DUPLICATE_COMMAND
 
 From step 9 on the command is *authenticated*: only then may its id be remembered, or anybody could burn another's id.
@@ -19,17 +19,18 @@ Expiry comes before the duplicate check, so an id needs to be remembered only un
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from govraft.core.codec.canonical import NOT_CANONICAL
 from govraft.core.codec.envelope import Envelope, decode_envelope
 from govraft.core.crypto.keys import verify
 from govraft.core.crypto.threshold import KEY_DUPLICATE, verified_keys
+from govraft.core.machine.dispatch import requirement
+from govraft.core.machine.requirement import satisfy
 from govraft.core.machine.state import State
 from govraft.core.model import limits
-from govraft.core.model.authority import Authority
-from govraft.core.model.commands import Command, command_name, decode_command, required_role
+from govraft.core.model.commands import Command, command_name, decode_command
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import DecodeError, InputError, LimitExceededError, SignatureError
 
@@ -43,15 +44,23 @@ class Admitted(NamedTuple):
 
     Attributes:
         command: Decoded.
-        authors: Ids of the authorities that signed and hold the role, sorted.
+        authors: Ids of the authorities whose signatures it took, sorted.
+        signers: Ids of all active authorities that signed, sorted.
+        node: Id of the member that signed, if exactly one did.
         payload_digest: `Envelope.payload_digest`.
         duplicate: The id is known already: the command must not work again.
+        signed_bytes: What the signatures sign.
+        foreign: Signatures by keys that are nobody's here, by key id; not verified.
     """
 
     command: Command
     authors: tuple[str, ...]
+    signers: tuple[str, ...]
+    node: str | None
     payload_digest: bytes
     duplicate: bool
+    signed_bytes: bytes
+    foreign: Mapping[str, bytes]
 
 
 def admit(
@@ -78,15 +87,22 @@ def admit(
     refused = _check_header(command, cluster_id, time)
     if refused is not None:
         return refused
-    role = required_role(command)
-    authors = sorted(authority.id for authority in signed if role in authority.roles)
-    # SAFETY: distinct keys that hold the role, never signatures. test_admission.test_threshold_counts_role_holders
-    if len(authors) < state.thresholds[role]:
-        return Rejected(
-            Rejection.THRESHOLD_UNMET, f"{len(authors)} of {state.thresholds[role]} `{role.value}` signatures, add more"
-        )
-    duplicate = state.audit.known(command.command_id, time) is not None
-    return Admitted(command, tuple(authors), opened.payload_digest, duplicate)
+    required = requirement(state, command)
+    satisfied = required if isinstance(required, Rejected) else satisfy(state, required, signed)
+    if isinstance(satisfied, Rejected):
+        return satisfied
+    holders = state.authorities.key_holders
+    signers = sorted(holders[name].id for name in signed if name in holders and holders[name].is_active)
+    return Admitted(
+        command,
+        satisfied.authors,
+        tuple(signers),
+        satisfied.node,
+        opened.payload_digest,
+        state.audit.known(command.command_id, time) is not None,
+        opened.signed_bytes,
+        {part.key_id: part.signature for part in opened.signatures if part.key_id not in state.keys},
+    )
 
 
 def _open(data: bytes) -> Envelope | Rejected:
@@ -105,14 +121,13 @@ def _open(data: bytes) -> Envelope | Rejected:
     return envelope
 
 
-def _verify(state: State, envelope: Envelope, is_valid: IsValid) -> list[Authority] | Rejected:
+def _verify(state: State, envelope: Envelope, is_valid: IsValid) -> list[str] | Rejected:
     signatures = [(part.key_id, part.signature) for part in envelope.signatures]
     try:
-        names = verified_keys(envelope.signed_bytes, signatures, state.keys, is_valid)
+        return verified_keys(envelope.signed_bytes, signatures, state.keys, is_valid)
     except SignatureError as error:
         duplicate = error.code == KEY_DUPLICATE
         return Rejected(Rejection.KEY_DUPLICATE if duplicate else Rejection.SIGNATURE_INVALID, str(error))
-    return [state.key_holders[name] for name in names]
 
 
 def _decode(envelope: Envelope) -> Command | Rejected:

@@ -3,6 +3,12 @@
 Uids are stored in their canonical spelling. Attributes are Cedar's JSON values; here their shape is checked, their
 types by the schema when they are proposed. Parents need not exist, but the graph of parents has no cycle and no chain
 longer than `ENTITY_PARENT_CHAIN`, at any time, because the native engine walks it.
+
+An entity belongs to one domain. Whose signatures a command takes depends on all domains that it concerns: that to which
+the entities are to belong, and those to which they belong now; it takes the operators of the lowest domain above them
+all. Where those who signed are not enough for the root, they may name as new parents only entities of their part of the
+tree. A group is how a policy is met: to put an entity into another domain's group would be to take what that domain
+permits its members. Nor may they create an entity that is named elsewhere already, as a parent or in a policy.
 """
 
 from __future__ import annotations
@@ -12,15 +18,24 @@ from typing import Any
 
 from govraft.core.machine.ancestry import check_ancestry
 from govraft.core.machine.records import ENTITY_PREFIX, Entity
+from govraft.core.machine.requirement import Requirement
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
+from govraft.core.model.authority import Role
 from govraft.core.model.commands import EntityDelete, EntityPatch, EntityPut
-from govraft.core.model.ids import EntityUid, is_action_type, is_entity_type, parse_uid
+from govraft.core.model.ids import ROOT_DOMAIN, EntityUid, is_action_type, is_entity_type, parse_uid
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.core.policy.hazards import HazardError, scan_value
 from govraft.errors import DecodeError
 
-__all__ = ["delete_entities", "patch_entity", "put_entities"]
+__all__ = [
+    "delete_entities",
+    "of_deleted_entities",
+    "of_patched_entity",
+    "of_put_entities",
+    "patch_entity",
+    "put_entities",
+]
 
 _EXTENSIONS = frozenset({"datetime", "decimal", "duration", "ip"})
 
@@ -35,23 +50,25 @@ class _Refusal(Exception):  # noqa: N818 - carries a value to the handler's end,
 
 def put_entities(state: State, command: EntityPut, context: Context) -> Changes | Rejected:
     """Create or replace entities. Refused: too many, too large, malformed, one uid twice, a cycle, too long a chain."""
-    del context
+    required = of_put_entities(state, command)
+    if isinstance(required, Rejected):
+        return required
     if len(command.entities) > limits.ENTITIES_PER_COMMAND:
         return Rejected(Rejection.LIMIT_EXCEEDED, f"over {limits.ENTITIES_PER_COMMAND} entities, send them in batches")
     try:
         uids = _distinct_uids(fields.uid for fields in command.entities)
         entities = [
-            Entity(uid, _checked_attrs(fields.attrs), _parent_uids(fields.parents))
+            Entity(uid, _checked_attrs(fields.attrs), _parent_uids(fields.parents), command.domain)
             for uid, fields in zip(uids, command.entities, strict=True)
         ]
     except _Refusal as refusal:
         return refusal.rejected
-    return _store(state, entities)
+    scope = _scope(state, required.domain, context)
+    return _check_names(state, scope, uids) or _check_parents(state, scope, entities) or _store(state, entities)
 
 
 def patch_entity(state: State, command: EntityPatch, context: Context) -> Changes | Rejected:
     """Change an entity. Refused: unknown, nothing to change, contradictory, or as `put_entities` refuses the result."""
-    del context
     try:
         uid = _entity_uid(command.uid)
         old = state.entities.entities.get(uid)
@@ -63,7 +80,9 @@ def patch_entity(state: State, command: EntityPatch, context: Context) -> Change
         parents = _patched_parents(old.parents, command)
     except _Refusal as refusal:
         return refusal.rejected
-    return _store(state, [Entity(uid, attrs, parents)])
+    entity = Entity(uid, attrs, parents, old.domain)
+    scope = _scope(state, old.domain, context)
+    return _check_parents(state, scope, [entity]) or _store(state, [entity])
 
 
 def delete_entities(state: State, command: EntityDelete, context: Context) -> Changes | Rejected:
@@ -81,6 +100,89 @@ def delete_entities(state: State, command: EntityDelete, context: Context) -> Ch
             return Rejected(Rejection.ENTITY_UNKNOWN, f"`{uid}` does not exist")
         changes.remove("entities", ENTITY_PREFIX + uid)
     return changes
+
+
+def of_put_entities(state: State, command: EntityPut) -> Requirement | Rejected:
+    """The operators of the lowest domain above that of the command and those of the entities that it replaces."""
+    if not state.domains.path(command.domain):
+        return Rejected(Rejection.DOMAIN_UNKNOWN, f"domain `{command.domain}` does not exist, create it first")
+    # SAFETY: nobody takes an entity out of a domain that is not his. test_domain_entities.test_who_may_put
+    return _requires_of(state, (fields.uid for fields in command.entities), [command.domain])
+
+
+def of_patched_entity(state: State, command: EntityPatch) -> Requirement:
+    """The operators of the entity's domain."""
+    return _requires_of(state, [command.uid])
+
+
+def of_deleted_entities(state: State, command: EntityDelete) -> Requirement:
+    """The operators of the lowest domain above those of all the entities."""
+    return _requires_of(state, command.uids)
+
+
+def _requires_of(state: State, texts: Iterable[str], domains: Iterable[str] = ()) -> Requirement:
+    """For entities of these names, as far as they exist: what is no name is refused by the handler."""
+    concerned = dict.fromkeys(domains)
+    for text in texts:
+        try:
+            entity = state.entities.entities.get(str(parse_uid(text)))
+        except DecodeError:
+            continue
+        if entity is not None:
+            concerned[entity.domain] = None
+    return Requirement(Role.OPERATOR, state.domains.common(concerned))
+
+
+def _scope(state: State, domain: str, context: Context) -> str:
+    """The widest domain, at or above this one, for which those who signed are enough operators."""
+    view, path = state.authorities, state.domains.path(domain)
+    authors = [view.by_id[author] for author in context.authors if author in view.by_id]
+    for place in range(len(path) - 1, 0, -1):
+        above = path[place:]
+        if sum(author.holds(Role.OPERATOR, above) for author in authors) >= view.needed(Role.OPERATOR, above):
+            return path[place]
+    return domain
+
+
+def _check_names(state: State, domain: str, uids: list[str]) -> Rejected | None:
+    """Whether those who signed for a domain may create entities of these names.
+
+    A group may count before it is an entity: named as a parent, or in a policy. Whoever could create it then could put
+    members into it; and a resource would be decided by other policies than those that name it.
+    """
+    if domain == ROOT_DOMAIN:
+        return None
+    view, domains = state.entities, state.domains
+    for uid in uids:
+        if uid in view.entities:
+            continue
+        users = [view.entities[child].domain for child in view.children.get(uid, ())]
+        # SAFETY: nobody becomes what others speak of.
+        # test_domain_entities.test_names_in_use_elsewhere_cannot_be_claimed
+        if any(domain not in domains.path(user) for user in (*users, *state.policies.naming(uid))):
+            detail = f"`{uid}` is named outside of `{domain}` already, so operators from there must put it"
+            return Rejected(Rejection.ENTITY_CLAIMED, detail)
+    return None
+
+
+def _check_parents(state: State, domain: str, entities: list[Entity]) -> Rejected | None:
+    """Whether those who signed for a domain may name the parents that these entities get."""
+    if domain == ROOT_DOMAIN:
+        return None
+    known, put = state.entities.entities, {entity.uid: entity.domain for entity in entities}
+    for entity in entities:
+        old = known.get(entity.uid)
+        for parent in entity.parents:
+            # What somebody else allowed before is not taken away by who changes something else.
+            if old is not None and parent in old.parents:
+                continue
+            place = put.get(parent) or (known[parent].domain if parent in known else None)
+            # SAFETY: nobody joins a group of another domain.
+            # test_domain_entities.test_parents_of_other_domains_are_refused
+            if place is None or domain not in state.domains.path(place):
+                detail = f"`{parent}` is no entity of `{domain}` or below, so it can be no parent here"
+                return Rejected(Rejection.PARENT_OUTSIDE, detail)
+    return None
 
 
 def _store(state: State, entities: list[Entity]) -> Changes | Rejected:

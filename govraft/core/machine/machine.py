@@ -26,6 +26,8 @@ from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.lineage.tree import MerkleTree, hash_leaf
 from govraft.core.machine.admission import Admitted, admit
+from govraft.core.machine.anchor_view import Anchor
+from govraft.core.machine.applied import AppliedEntry
 from govraft.core.machine.dispatch import handle
 from govraft.core.machine.entry import Entry, decode_entry, entry_digest
 from govraft.core.machine.records import (
@@ -43,7 +45,7 @@ from govraft.core.model.authority import Authority
 from govraft.core.model.commands import Command, command_name, decode_command
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import Genesis
-from govraft.core.model.ids import canonical_uid
+from govraft.core.model.ids import ROOT_DOMAIN, canonical_uid
 from govraft.core.model.outcome import Applied, Outcome, Rejected, Rejection
 from govraft.core.model.units import WallMs
 from govraft.errors import InputError, InvariantViolation, LineageError, require
@@ -51,28 +53,7 @@ from govraft.errors import InputError, InvariantViolation, LineageError, require
 __all__ = ["AppliedEntry", "Machine"]
 
 _NO_MARKS: Mapping[str, Mark] = {}
-
-
-class AppliedEntry(NamedTuple):
-    """What applying one entry did.
-
-    Attributes:
-        seq: Of the entry.
-        leaf: Its exact bytes.
-        outcome: `Applied`, or `Rejected` with its code.
-        entry_digest: Of the entry's exact bytes.
-        envelope_digest: Of the envelope's, None when the entry holds none.
-        command_id: Of the command, None unless it was authenticated: nobody can answer in another's name.
-        touched: Names of the sections whose digest changed.
-    """
-
-    seq: int
-    leaf: bytes
-    outcome: Outcome
-    entry_digest: bytes
-    envelope_digest: bytes | None
-    command_id: str | None
-    touched: frozenset[str]
+_ENTITY_KINDS = frozenset({"action", "resource", "subject"})
 
 
 class _Decision(NamedTuple):
@@ -209,7 +190,18 @@ class Machine:
         if len(self._state.audit.commands) >= limits.KNOWN_COMMANDS:
             outcome = Rejected(Rejection.LIMIT_EXCEEDED, "too many commands are remembered, wait until some expire")
             return _Decision(admitted, Changes(), outcome, remember=False)
-        result = handle(self._state, admitted.command, Context(self.seq + 1, time, admitted.authors))
+        context = Context(
+            self.seq + 1,
+            time,
+            admitted.authors,
+            admitted.signers,
+            admitted.node,
+            self.cluster_id,
+            admitted.signed_bytes,
+            admitted.foreign,
+            self._is_valid,
+        )
+        result = handle(self._state, admitted.command, context)
         if isinstance(result, Rejected):
             return _Decision(admitted, Changes(), result, remember=True)
         return _Decision(admitted, result, Applied(), remember=True)
@@ -320,14 +312,27 @@ class Machine:
         return known if known is not None and known.payload_digest == opened.payload_digest else None
 
     @property
+    def anchors(self) -> Mapping[str, Anchor]:
+        """The last anchor of each node's decision log, by node id."""
+        return self._state.audit.anchors.by_node
+
+    @property
     def authorities(self) -> Mapping[str, Authority]:
         """Authorities by id."""
-        return self._state.authorities
+        return self._state.authorities.by_id
 
     @property
     def thresholds(self) -> dict[str, int]:
-        """How many distinct keys a command of a role needs, by role name."""
-        return {role.value: count for role, count in self._state.thresholds.items()}
+        """How many distinct keys a command of a role needs, by role name, and by `role@domain` below the root."""
+        return {
+            role.value if domain == ROOT_DOMAIN else f"{role.value}@{domain}": count
+            for (role, domain), count in self._state.authorities.thresholds.items()
+        }
+
+    @property
+    def state(self) -> State:
+        """The sections and their decoded views. For reading only."""
+        return self._state
 
     @property
     def entities(self) -> Mapping[str, Entity]:
@@ -336,37 +341,37 @@ class Machine:
 
     @property
     def active_policies(self) -> PolicyBundle | None:
-        """The version that decides; the same object until another one is activated."""
-        return self._state.policies.active_bundle
+        """The version that decides in the root domain; the same object until another one is activated."""
+        return self._state.policies.active_bundle()
 
     @property
     def policy_versions(self) -> tuple[PolicyVersion, ...]:
-        """The published versions that are kept, in their order."""
-        versions = self._state.policies.versions
+        """The published versions of the root domain that are kept, in their order."""
+        versions = self._state.policies.of(ROOT_DOMAIN).versions
         return tuple(versions[number] for number in sorted(versions))
 
     def policy_bundle(self, version: int) -> PolicyBundle | None:
-        """A published version with its texts, None when it is not kept."""
+        """A published version of the root domain with its texts, None when it is not kept."""
         return self._state.policies.bundle(version)
 
     @property
     def has_marks(self) -> bool:
-        """Whether anything at all is quarantined or revoked."""
+        """Whether anything at all is quarantined, isolated, revoked or invalidated."""
         return bool(self._state.entities.marks)
 
     def marks(self, kind: str, target: str) -> Mapping[str, Mark]:
-        """The marks on a target, by name: `quarantined`, `revoked`. Empty when there are none.
+        """The marks on a target, by name: `quarantined`, `isolated`, `revoked`, `invalidated`. Empty without any.
 
         Args:
-            kind: `subject`, `resource`, `action` or `node`.
-            target: A node id, else an entity uid in any spelling.
+            kind: Value of a `TargetKind`.
+            target: An entity uid in any spelling, else the id as it is.
 
         Raises:
             DecodeError: `target` is not a uid.
         """
         if not self._state.entities.marks:
             return _NO_MARKS
-        name = target if kind == "node" else canonical_uid(target)
+        name = canonical_uid(target) if kind in _ENTITY_KINDS else target
         return self._state.entities.marks.get(mark_key(kind, name), _NO_MARKS)
 
     @property

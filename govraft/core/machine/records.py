@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from govraft.core.codec.canonical import pack
+from govraft.core.model.ids import ROOT_DOMAIN
 
 __all__ = [
     "ACTIVE_KEY",
@@ -27,6 +28,7 @@ __all__ = [
     "Mark",
     "PolicyBundle",
     "PolicyVersion",
+    "active_key",
     "encode_record",
     "mark_key",
     "version_key",
@@ -60,7 +62,7 @@ class PolicyVersion(msgspec.Struct, frozen=True):
     Attributes:
         version: Counted from 1.
         digest: Over the schema's digest and the policy ids, 64 hexadecimal digits.
-        schema_digest: 32 bytes.
+        schema_digest: 32 bytes; empty below the root domain, which alone has a schema.
         policy_ids: Ids of the policies as 32 bytes each, sorted.
         seq, time, authors: Of the entry that published it; authors are authority ids, sorted.
     """
@@ -97,33 +99,37 @@ class PolicyBundle(msgspec.Struct, frozen=True):
     policies: dict[str, str]
 
 
-class Entity(msgspec.Struct, frozen=True):
+class Entity(msgspec.Struct, frozen=True, omit_defaults=True):
     """An entity of the governed world. Never changed in place: a change makes a new object.
 
     Attributes:
         uid: Canonical text form.
         attrs: Cedar's JSON value format.
         parents: Canonical uids, sorted, distinct; they need not exist.
+        domain: To which it belongs.
     """
 
     uid: str
     attrs: dict[str, Any]
     parents: tuple[str, ...]
+    domain: str = ROOT_DOMAIN
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """Why a target is quarantined or revoked.
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a target is quarantined, isolated, revoked or invalidated.
 
     Attributes:
         reason: For people.
         authors: Ids of the authorities that signed, sorted.
         seq, time: Of the entry.
+        domain: In which they signed.
     """
 
     reason: str
     authors: tuple[str, ...]
     seq: int
     time: int
+    domain: str = ROOT_DOMAIN
 
 
 class KnownCommand(msgspec.Struct, frozen=True):
@@ -154,6 +160,11 @@ def mark_key(kind: str, target: str) -> str:
     return f"{MARK_PREFIX}{kind}/{target}"
 
 
-def version_key(version: int) -> str:
-    """Key of a published version."""
-    return f"{VERSION_PREFIX}{version}"
+def version_key(version: int, domain: str = ROOT_DOMAIN) -> str:
+    """Key of a version that a domain has published. A domain id holds no slash."""
+    return f"{VERSION_PREFIX}{version}" if domain == ROOT_DOMAIN else f"{VERSION_PREFIX}{domain}/{version}"
+
+
+def active_key(domain: str) -> str:
+    """Key of what says which version of a domain decides."""
+    return ACTIVE_KEY if domain == ROOT_DOMAIN else f"{ACTIVE_KEY}/{domain}"

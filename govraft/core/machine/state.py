@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from govraft.core.codec.canonical import pack
 from govraft.core.crypto.digests import digest
-from govraft.core.crypto.keys import key_id
+from govraft.core.crypto.keys import verify
 from govraft.core.machine import trie
+from govraft.core.machine.attestation_view import AttestationsView
+from govraft.core.machine.authority_view import AUTHORITY_PREFIX, AuthoritiesView, threshold_key
+from govraft.core.machine.boundary_view import BoundariesView
+from govraft.core.machine.domain_view import DomainsView
+from govraft.core.machine.electorate_view import EPOCH_KEY, MEMBER_PREFIX, ElectorateView
+from govraft.core.machine.grant_view import GrantsView
+from govraft.core.machine.policy_view import PoliciesView
+from govraft.core.machine.proposal_view import ProposalsView
 from govraft.core.machine.records import SECTIONS, encode_record
-from govraft.core.machine.views import AuditView, EntitiesView, PoliciesView
-from govraft.core.model.authority import Authority, Role
+from govraft.core.machine.views import AuditView, EntitiesView
+from govraft.core.model.authority import Role
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.ids import ROOT_DOMAIN
 from govraft.errors import LineageError
 
 __all__ = ["Changes", "Context", "State", "genesis_changes"]
 
-_OF_GENESIS = frozenset({"authorities", "electorate"})
-"""Sections that no command changes, and that readers take from the genesis."""
+_FIXED = ("timing",)
+"""Keys of the section `electorate` that stay as the genesis says."""
 
 
 class Context(NamedTuple):
@@ -29,12 +39,24 @@ class Context(NamedTuple):
     Attributes:
         seq: Of the entry.
         time: WallMs of the machine at the entry.
-        authors: Ids of the authorities whose signatures met the threshold, sorted.
+        authors: Ids of the authorities whose signatures met what the command takes, sorted.
+        signers: Ids of all active authorities that signed, sorted.
+        node: Id of the member that signed, if one did.
+        cluster_id: Of this cluster.
+        signed_bytes: What the signatures sign.
+        foreign: Signatures by keys that are nobody's here, by key id; not verified.
+        is_valid: Checks a signature: `(public_key, signature, message) -> bool`.
     """
 
     seq: int
     time: int
     authors: tuple[str, ...]
+    signers: tuple[str, ...] = ()
+    node: str | None = None
+    cluster_id: str = ""
+    signed_bytes: bytes = b""
+    foreign: Mapping[str, bytes] = {}
+    is_valid: Callable[[bytes, bytes, bytes], bool] = verify
 
 
 class Changes:
@@ -101,14 +123,25 @@ class State:
         self.policies = PoliciesView()
         self.entities = EntitiesView()
         self.audit = AuditView()
-        self.electorate: Electorate = genesis.electorate()
-        self.authorities: dict[str, Authority] = {item.id: item for item in genesis.authorities}
-        self.keys: dict[str, bytes] = {key_id(item.public_key): item.public_key for item in genesis.authorities}
-        self.key_holders: dict[str, Authority] = {key_id(item.public_key): item for item in genesis.authorities}
-        self.thresholds: dict[Role, int] = {Role(name): count for name, count in genesis.thresholds.items()}
+        self.authorities = AuthoritiesView()
+        self.members = ElectorateView()
+        self.domains = DomainsView()
+        self.attestations = AttestationsView()
+        self.grants = GrantsView()
+        self.boundaries = BoundariesView()
+        self.proposals = ProposalsView()
+        self.keys: Mapping[str, bytes] = ChainMap(self.authorities.keys, self.members.keys)
+        """Public keys of authorities and members by key id."""
         self._views: dict[str, Callable[[str, bytes | None], None]] = {
             "policies": self.policies.note,
+            "authorities": self.authorities.note,
+            "electorate": self.members.note,
             "entities": self.entities.note,
+            "attestations": self.attestations.note,
+            "grants": self.grants.note,
+            "boundaries": self.boundaries.note,
+            "proposals": self.proposals.note,
+            "domains": self.domains.note,
             "audit": self.audit.note,
         }
         self.commit(genesis_changes(genesis))
@@ -121,10 +154,12 @@ class State:
             LineageError: They have other digests, or hold what no state after this genesis can.
         """
         state = cls(genesis)
+        # What no command changes must be as the genesis says.
+        first = state._sections["electorate"].values
+        if any(records["electorate"].get(key) != first[key] for key in _FIXED):
+            raise LineageError("section `electorate` is not one of this genesis")
+        begun = {name: tuple(section.values) for name, section in state._sections.items()}
         for name, section in state._sections.items():
-            # What is read from the genesis and has no view must be as the genesis says.
-            if name in _OF_GENESIS and records[name] != section.values:
-                raise LineageError(f"section `{name}` is not that of the genesis")
             section.fill(records[name])
         found = {name: trie.node_digest(section.trie) for name, section in state._sections.items()}
         # SAFETY: not a byte is decoded or used that the digests do not vouch for
@@ -133,11 +168,19 @@ class State:
             wrong = sorted(name for name in found if found[name] != digests.get(name))
             raise LineageError(f"section `{', '.join(wrong)}` has another digest than the lineage says")
         for name, view in state._views.items():
+            for key in begun[name]:
+                if key not in records[name]:
+                    view(key, None)
             for key, value in records[name].items():
                 view(key, value)
         state.digests = found
         state.state_root = digest("state", pack(found))
         return state
+
+    @property
+    def electorate(self) -> Electorate:
+        """The members of the current epoch; the same object until they change."""
+        return self.members.current
 
     def records(self, section: str) -> Mapping[str, bytes]:
         """The records of a section by key, as their exact bytes."""
@@ -174,12 +217,12 @@ def genesis_changes(genesis: Genesis) -> Changes:
         "clock_skew_max_ms": genesis.clock_skew_max_ms,
     }
     electorate = genesis.electorate()
-    changes.put("electorate", "epoch", {"epoch": electorate.epoch, "rule": electorate.rule.value})
+    changes.put("electorate", EPOCH_KEY, {"epoch": electorate.epoch, "rule": electorate.rule.value})
     changes.put("electorate", "timing", timing)
     for member in electorate.members:
-        changes.put("electorate", f"member/{member.id}", member)
+        changes.put("electorate", MEMBER_PREFIX + member.id, member)
     for authority in genesis.authorities:
-        changes.put("authorities", f"authority/{authority.id}", authority)
+        changes.put("authorities", AUTHORITY_PREFIX + authority.id, authority)
     for role, count in genesis.thresholds.items():
-        changes.put("authorities", f"threshold/{role}", count)
+        changes.put("authorities", threshold_key(Role(role), ROOT_DOMAIN), count)
     return changes

@@ -12,90 +12,22 @@ from collections.abc import Mapping
 
 import msgspec
 
+from govraft.core.machine.anchor_view import ANCHOR_PREFIX, AnchorsView
+from govraft.core.machine.permit_view import PERMIT_PREFIX, PermitsView
 from govraft.core.machine.records import (
-    ACTIVE_KEY,
     COMMAND_PREFIX,
     ENTITY_PREFIX,
     MARK_PREFIX,
-    POLICY_PREFIX,
-    SCHEMA_PREFIX,
-    VERSION_PREFIX,
-    ActivePolicies,
     Entity,
     KnownCommand,
     Mark,
-    PolicyBundle,
-    PolicyVersion,
 )
 
-__all__ = ["AuditView", "EntitiesView", "PoliciesView"]
+__all__ = ["AuditView", "EntitiesView"]
 
-_decode_version = msgspec.msgpack.Decoder(PolicyVersion).decode
-_decode_active = msgspec.msgpack.Decoder(ActivePolicies).decode
-_decode_text = msgspec.msgpack.Decoder(str).decode
 _decode_entity = msgspec.msgpack.Decoder(Entity).decode
 _decode_marks = msgspec.msgpack.Decoder(dict[str, Mark]).decode
 _decode_command = msgspec.msgpack.Decoder(KnownCommand).decode
-
-
-class PoliciesView:
-    """Published versions, the texts that they share, and the active one."""
-
-    def __init__(self) -> None:
-        self.versions: dict[int, PolicyVersion] = {}
-        self.active: ActivePolicies | None = None
-        self.policy_uses: Counter[bytes] = Counter()
-        self.schema_uses: Counter[bytes] = Counter()
-        self._policies: dict[str, str] = {}
-        self._schemas: dict[str, str] = {}
-        self._active_bundle: PolicyBundle | None = None
-
-    @property
-    def latest(self) -> PolicyVersion | None:
-        """The latest published version."""
-        return self.versions[max(self.versions)] if self.versions else None
-
-    @property
-    def active_bundle(self) -> PolicyBundle | None:
-        """The active version with its texts; the same object until another version is activated."""
-        if self._active_bundle is None and self.active is not None:
-            self._active_bundle = self.bundle(self.active.version)
-        return self._active_bundle
-
-    def bundle(self, version: int) -> PolicyBundle | None:
-        """A published version with its texts, or None when it is not kept."""
-        record = self.versions.get(version)
-        if record is None:
-            return None
-        policies = {policy_id.hex(): self._policies[policy_id.hex()] for policy_id in record.policy_ids}
-        return PolicyBundle(version, record.digest, self._schemas[record.schema_digest.hex()], policies)
-
-    def note(self, key: str, value: bytes | None) -> None:
-        """Take over a change of the section."""
-        if key == ACTIVE_KEY:
-            self.active = None if value is None else _decode_active(value)
-            self._active_bundle = None
-        elif key.startswith(VERSION_PREFIX):
-            self._note_version(int(key[len(VERSION_PREFIX) :]), value)
-        else:
-            prefix = POLICY_PREFIX if key.startswith(POLICY_PREFIX) else SCHEMA_PREFIX
-            texts = self._policies if prefix == POLICY_PREFIX else self._schemas
-            name = key[len(prefix) :]
-            if value is None:
-                texts.pop(name, None)
-            else:
-                texts[name] = _decode_text(value)
-
-    def _note_version(self, version: int, value: bytes | None) -> None:
-        old = self.versions.pop(version, None)
-        if old is not None:
-            self.policy_uses.subtract(old.policy_ids)
-            self.schema_uses[old.schema_digest] -= 1
-            self.policy_uses, self.schema_uses = +self.policy_uses, +self.schema_uses
-        if value is not None:
-            record = self.versions[version] = _decode_version(value)
-            self.policy_uses.update(record.policy_ids)
-            self.schema_uses[record.schema_digest] += 1
 
 
 class EntitiesView:
@@ -105,6 +37,8 @@ class EntitiesView:
         self.entities: dict[str, Entity] = {}
         self.children: dict[str, dict[str, None]] = {}
         """Uids of the entities that name a uid as their parent; a dict, because its order is that of the changes."""
+        self.counts: Counter[str] = Counter()
+        """How many entities belong to a domain; domains without any are not in it."""
         self.marks: dict[str, dict[str, Mark]] = {}
         """By key of the section."""
 
@@ -118,6 +52,10 @@ class EntitiesView:
             return
         uid = key[len(ENTITY_PREFIX) :]
         old = self.entities.pop(uid, None)
+        if old is not None:
+            self.counts[old.domain] -= 1
+            if not self.counts[old.domain]:
+                del self.counts[old.domain]
         for parent in old.parents if old is not None else ():
             below = self.children[parent]
             del below[uid]
@@ -125,6 +63,7 @@ class EntitiesView:
                 del self.children[parent]
         if value is not None:
             entity = self.entities[uid] = _decode_entity(value)
+            self.counts[entity.domain] += 1
             for parent in entity.parents:
                 self.children.setdefault(parent, {})[uid] = None
 
@@ -135,6 +74,8 @@ class AuditView:
     def __init__(self) -> None:
         self._commands: dict[str, KnownCommand] = {}
         self._expiries: list[tuple[int, str]] = []
+        self.permits = PermitsView()
+        self.anchors = AnchorsView()
 
     @property
     def commands(self) -> Mapping[str, KnownCommand]:
@@ -159,6 +100,12 @@ class AuditView:
 
     def note(self, key: str, value: bytes | None) -> None:
         """Take over a change of the section."""
+        if key.startswith(PERMIT_PREFIX):
+            self.permits.note(key, value)
+            return
+        if key.startswith(ANCHOR_PREFIX):
+            self.anchors.note(key, value)
+            return
         command_id = key[len(COMMAND_PREFIX) :]
         if value is None:
             self._commands.pop(command_id, None)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 import msgspec
 
 from govraft.errors import require
 
-__all__ = ["Electorate", "Member", "QuorumRule"]
+__all__ = ["Electorate", "Member", "QuorumRule", "is_address"]
+
+_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})")
+
+
+def is_address(text: str) -> bool:
+    """Whether it says `host:port`."""
+    match = _ADDRESS.fullmatch(text)
+    return match is not None and int(match[1]) <= 65_535
 
 
 class QuorumRule(StrEnum):

@@ -11,8 +11,11 @@ from govraft.errors import DecodeError
 __all__ = [
     "AUTHORITY_ID_PATTERN",
     "COMMAND_ID_PATTERN",
+    "DOMAIN_ID_PATTERN",
     "HEX_DIGEST_PATTERN",
+    "NAME_PATTERN",
     "NODE_ID_PATTERN",
+    "ROOT_DOMAIN",
     "EntityUid",
     "canonical_uid",
     "is_action_type",
@@ -26,6 +29,11 @@ NODE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"
 AUTHORITY_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}\Z"
 COMMAND_ID_PATTERN = rf"^[!-~]{{1,{COMMAND_ID_CHARS}}}\Z"
 HEX_DIGEST_PATTERN = r"^[0-9a-f]{64}\Z"
+DOMAIN_ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}\Z"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"
+
+ROOT_DOMAIN = "root"
+"""The domain at the top of the tree; it is always there."""
 
 _TYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_][A-Za-z0-9_]*)*")
 _UID = re.compile(rf'({_TYPE.pattern})::"((?:[^"\\]|\\.)*)"', re.DOTALL)

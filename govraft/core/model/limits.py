@@ -34,6 +34,21 @@ ENTITY_PARENT_CHAIN = 64
 ENTITY_UID_CHARS = 512
 
 AUTHORITIES = 1_000
+"""That are not revoked."""
+AUTHORITIES_EVER = 10_000
+"""Revoked ones too: their ids and keys never come back."""
+AUTHORITY_KEYS_RETIRED = 100_000
+AUTHORITY_ASSIGNMENTS = 64
+THRESHOLD_KEYS = SIGNATURES_PER_ENVELOPE - 1
+"""One signature less than fits, so that a new key can always prove itself beside a threshold."""
+PROPOSALS_OPEN = 1_000
+PROPOSALS_OPEN_OF_ONE = 100
+"""Of one author."""
+PROPOSALS_CLOSED = 1_000
+"""Closed proposals that are kept to be looked at; the oldest go first."""
+PROPOSALS_PRUNED_PER_ENTRY = 8
+"""Each entry opens at most one proposal, so closing up to this many expired ones keeps pace."""
+PROPOSAL_LIFE_MS = 7 * 24 * 3600 * 1000
 VOTERS = 9
 OBSERVERS = 64
 MARKS = 100_000
@@ -111,3 +126,87 @@ require(ENTITY_BYTES < ENVELOPE_BYTES, "an entity must fit into an envelope")
 require(COMMANDS_PRUNED_PER_ENTRY > 1, "command ids must be forgotten faster than they come")
 require(LEASE_MS <= ALLOW_VALIDITY_MS, "an allow of the longest lease must be acceptable to a client")
 require(POLICY_VERSIONS_KEPT > 2, "the active version and the latest one must both be kept when one is dropped")
+
+PERMIT_MS = 5 * 60 * 1000
+"""Life of a portable permit, at most and by default. What was revoked may still be shown a permit for this long."""
+PERMIT_LEAST_MS = 1_000
+PERMIT_BYTES = 32 * 1024
+"""Of its envelope: two requests' worth of uids, and the signatures of all voters, leave much of it free."""
+PERMIT_TIME_MAX_MS = 253_402_300_799_999
+"""The end of the year 9999, as for the genesis."""
+PERMITS_REDEEMED = 100_000
+PERMITS_PRUNED_PER_ENTRY = 8
+"""Each redeemed permit adds one record, so removing up to this many keeps pace and bounds the work."""
+AUTHORIZATIONS = 256
+"""Permits that one node collects signatures for at a time."""
+AUTHORIZATIONS_OF_ONE = 16
+"""Of one client."""
+AUTHORIZATIONS_HELD = 256
+"""Statements of other nodes that wait until this node holds the state that they speak of."""
+EVIDENCE_KEPT = 64
+"""Contradictions of other nodes that one node keeps."""
+
+require(PERMITS_PRUNED_PER_ENTRY > 1, "redeemed permits must be forgotten faster than they come")
+require(PERMIT_BYTES * 4 // 3 + 4096 < ENVELOPE_BYTES, "a permit must fit into the command that redeems it")
+require(0 < PERMIT_LEAST_MS < PERMIT_MS < COMMAND_VALIDITY_MS, "a permit must be redeemable while it lives")
+require(AUTHORIZATIONS_OF_ONE * 2 <= AUTHORIZATIONS, "one client must leave places for others")
+
+RECORD_BYTES = 1024 * 1024
+"""One record of a decision log."""
+RECORD_ERRORS = 16
+RECORD_TEXT_CHARS = 2_048
+DECISION_BUFFER_RECORDS = 65_536
+DECISION_BUFFER_BYTES = 32 * 1024 * 1024
+"""Requests on their way into the decision log, as they were encoded."""
+
+require(POLICIES * 72 + REQUEST_BYTES * 3 < RECORD_BYTES, "a decision that every policy determined must fit into one")
+
+ATTESTATIONS = 100_000
+"""One for each entity, predicate type and attestor. Beyond it, the longest expired makes room for a new one."""
+ATTESTATION_LIFE_MS = 400 * 24 * 3600 * 1000
+"""From the entry that records it. A little over a year, so that a yearly statement need not come on the day."""
+ATTESTATION_SUBJECTS = 64
+
+GRANTS = 100_000
+GRANTS_OF_HOLDER = 1_000
+"""A check may have to look at all grants of each group that a principal belongs to."""
+GRANT_DEPTH = 16
+GRANT_UIDS = 64
+"""Actions, and resources, of one grant."""
+GRANT_KEPT_MS = 48 * 3600 * 1000
+"""How long a grant is kept after its end, or its revocation: so long its id is taken."""
+
+require(GRANT_KEPT_MS > COMMAND_VALIDITY_MS, "no signed command may outlive the grant that it names")
+
+BOUNDARIES_OF_DOMAIN = 256
+"""A check holds the request against all of them, in each domain up to the root."""
+BOUNDARIES = 10_000
+BOUNDARY_WINDOWS = 64
+BOUNDARY_REGIONS = 64
+RATE_COUNTS = 100_000
+"""Subjects that one node counts the allows of, all boundaries together; one more is denied."""
+
+require(AUTHORITIES <= AUTHORITIES_EVER, "authorities that may act were all added once")
+require(PROPOSALS_OPEN_OF_ONE * 2 <= PROPOSALS_OPEN, "one author must leave places for others")
+require(PROPOSALS_PRUNED_PER_ENTRY > 1, "expired proposals must be closed faster than new ones come")
+require(PROPOSALS_PRUNED_PER_ENTRY < PROPOSALS_CLOSED, "what one entry closes must be kept by that entry")
+
+DOMAINS = 1_000
+DOMAIN_DEPTH = 16
+"""Domains between a domain and the root, itself included."""
+DOMAIN_POLICIES = 1_000
+"""Of one domain below the root."""
+DOMAIN_POLICY_VERSIONS_KEPT = 8
+"""As `POLICY_VERSIONS_KEPT`, of one domain below the root."""
+DOMAIN_NAME_REST_MS = 7 * 24 * 3600 * 1000
+"""How long the name of a removed domain stays unused: until nothing signed for the old one can still be valid."""
+DOMAIN_NAMES_RESTING = 10_000
+DOMAIN_NAMES_PRUNED_PER_ENTRY = 8
+EFFECTIVE_SETS_CACHED = 1_024
+EFFECTIVE_SETS_CACHED_POLICIES = 65_536
+
+require(COMMAND_VALIDITY_MS <= DOMAIN_NAME_REST_MS, "no command for a removed domain may reach its heir")
+require(PROPOSAL_LIFE_MS <= DOMAIN_NAME_REST_MS, "no proposal for a removed domain may reach its heir")
+require(DOMAIN_POLICY_VERSIONS_KEPT > 2, "the active version and the latest one must both be kept when one is dropped")
+require(DOMAINS < EFFECTIVE_SETS_CACHED, "the set of each domain must fit into the cache")
+require(POLICIES < EFFECTIVE_SETS_CACHED_POLICIES, "the largest set must fit into the cache")

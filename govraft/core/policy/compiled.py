@@ -11,6 +11,7 @@ The rules of a decision:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -22,6 +23,7 @@ from govraft.core.model.request import Request
 from govraft.core.policy import engine, hazards, slicing
 from govraft.core.policy.bounded_cache import BoundedCache
 from govraft.core.policy.buckets import Buckets, keys_of
+from govraft.core.policy.demands import Demands, read_demands
 from govraft.core.policy.scopes import Reach, Scope, UidPair, read_reach, read_scope
 from govraft.core.policy.slicing import Entity
 from govraft.errors import InputError
@@ -59,6 +61,7 @@ class _Policy(NamedTuple):
     tree: dict[str, Any]
     scope: Scope
     reach: Reach
+    demands: Demands
 
 
 class _Prepared(NamedTuple):
@@ -70,18 +73,43 @@ class _Prepared(NamedTuple):
     consulted: tuple[tuple[str, Entity | None], ...]
 
 
-_SliceKey = tuple[str, str, str, tuple[UidPair, ...]]
+_SliceKey = tuple[object, str, str, str, tuple[UidPair, ...]]
+
+
+class _Caches:
+    """What has been put together for earlier requests.
+
+    Attributes:
+        policy_sets: By ids of policies, which name their content: the same ones are the same in every set.
+        slices: Each holds for one set of policies only; its key begins with that set's token.
+    """
+
+    def __init__(self) -> None:
+        self.policy_sets: BoundedCache[frozenset[str], engine.PolicySet] = BoundedCache(
+            count_max=limits.SLICES_CACHED, weight_max=limits.POLICY_SETS_CACHED_POLICIES
+        )
+        self.slices: BoundedCache[_SliceKey, _Prepared] = BoundedCache(
+            count_max=limits.SLICES_CACHED, weight_max=limits.SLICES_CACHED_ENTITIES
+        )
 
 
 class CompiledPolicies:
     """A schema and policies, compiled. Bound to one thread; holds bounded caches and no other state.
+
+    Sets that inherit from each other share their caches, so that many of them take no more room than one.
 
     Attributes:
         schema_text, schema: As given, and parsed.
         policies: Each policy's text, tree, head and reach, by its id.
     """
 
-    def __init__(self, schema_text: str, schema: engine.Schema, policies: Mapping[str, _Policy]) -> None:
+    def __init__(
+        self,
+        schema_text: str,
+        schema: engine.Schema,
+        policies: Mapping[str, _Policy],
+        above: CompiledPolicies | None = None,
+    ) -> None:
         """Use `compile`."""
         self.schema_text = schema_text
         self.schema = schema
@@ -89,16 +117,17 @@ class CompiledPolicies:
         self._attributes = frozenset().union(*(policy.reach.attributes for policy in policies.values()))
         scopes = {policy_id: policy.scope for policy_id, policy in policies.items()}
         self._buckets = Buckets(scopes, engine.action_parents(schema))
-        self._policy_sets: BoundedCache[frozenset[str], engine.PolicySet] = BoundedCache(
-            count_max=limits.SLICES_CACHED, weight_max=limits.POLICY_SETS_CACHED_POLICIES
-        )
-        self._slices: BoundedCache[_SliceKey, _Prepared] = BoundedCache(
-            count_max=limits.SLICES_CACHED, weight_max=limits.SLICES_CACHED_ENTITIES
-        )
+        self.caches: _Caches = above.caches if above is not None else _Caches()
+        self._token = object()
 
     @classmethod
     def compile(
-        cls, schema: str, policies: Mapping[str, str], *, previous: CompiledPolicies | None = None
+        cls,
+        schema: str,
+        policies: Mapping[str, str],
+        *,
+        previous: CompiledPolicies | None = None,
+        above: CompiledPolicies | None = None,
     ) -> CompiledPolicies:
         """Compile a bundle.
 
@@ -106,31 +135,44 @@ class CompiledPolicies:
             schema: In Cedar syntax.
             policies: Text of each policy by its id, the SHA-256 of the text in hex.
             previous: An earlier bundle, whose work on unchanged policies is used again.
+            above: The set of the domain above, under the same schema: what it forbids, this set forbids too.
 
         Raises:
             PolicyCompileError: Anything about the bundle is wrong; the message names the policy.
         """
-        if len(policies) > limits.POLICIES:
-            raise PolicyCompileError(f"{len(policies)} policies are more than {limits.POLICIES}", code="limit_exceeded")
+        inherited = above.forbids if above is not None else {}
+        count = len(policies.keys() | inherited.keys())
+        if count > limits.POLICIES:
+            raise PolicyCompileError(f"{count} policies are more than {limits.POLICIES}", code="limit_exceeded")
+        if above is not None and above.schema_text != schema:
+            raise PolicyCompileError("the domain above has another schema")
         try:
             hazards.scan_schema(schema)
             known = previous.policies if previous is not None else {}
             same_schema = previous is not None and previous.schema_text == schema
-            handle = previous.schema if previous is not None and same_schema else engine.parse_schema(schema)
-            compiled = {
+            handle = previous.schema if previous is not None and same_schema else None
+            handle = handle or (above.schema if above is not None else engine.parse_schema(schema))
+            own = {
                 policy_id: known[policy_id]
                 if policy_id in known and known[policy_id].text == text
                 else _parse(policy_id, text)
                 for policy_id, text in policies.items()
             }
-            _load({policy_id: policy for policy_id, policy in compiled.items() if policy_id not in known})
+            _load({policy_id: policy for policy_id, policy in own.items() if policy_id not in known})
             checked = known if same_schema else {}
-            _validate({policy_id: policy for policy_id, policy in compiled.items() if policy_id not in checked}, handle)
-            return cls(schema, handle, compiled)
+            _validate({policy_id: policy for policy_id, policy in own.items() if policy_id not in checked}, handle)
+            # SAFETY: a domain can narrow what is allowed above it, never widen it.
+            # test_policy_inheritance.py::test_the_effective_set_decides_as_each_set_by_itself
+            return cls(schema, handle, {**own, **inherited}, above)
         except PolicyCompileError:
             raise
         except InputError as error:
             raise PolicyCompileError(str(error), code=_code(error)) from error
+
+    @functools.cached_property
+    def forbids(self) -> Mapping[str, _Policy]:
+        """What a domain below inherits: all policies but permits, by their ids."""
+        return {name: policy for name, policy in self.policies.items() if policy.tree.get("effect") != "permit"}
 
     def __len__(self) -> int:
         """How many policies."""
@@ -143,6 +185,10 @@ class CompiledPolicies:
             DecodeError: Not a uid.
         """
         return tuple(sorted(slicing.uid_text(group) for group in self._buckets.groups_of(slicing.uid_pair(action))))
+
+    def demands(self, policy_id: str) -> Demands:
+        """What a policy demands besides what its text says. Raises `KeyError` for one that is not in here."""
+        return self.policies[policy_id].demands
 
     def evaluate(self, request: Request, entities: Mapping[str, Entity]) -> Decision:
         """Decide one request. Never raises for anything that a request or an entity may hold.
@@ -169,12 +215,12 @@ class CompiledPolicies:
             raise _InvalidRequestError("principal, action and resource must be text")
         context = request.context
         linked = slicing.references(context, self._attributes) if _has_structure(context) else ()
-        key: _SliceKey = (request.principal, request.action, request.resource, tuple(sorted(linked)))
-        prepared = self._slices.get(key)
+        key: _SliceKey = (self._token, request.principal, request.action, request.resource, tuple(sorted(linked)))
+        prepared = self.caches.slices.get(key)
         # SAFETY: an outdated slice decides on old attributes; test_policy_compiled.py::test_changed_entity_is_seen.
         if prepared is None or not slicing.still_holds(prepared.consulted, entities):
             prepared = self._slice(request, linked, entities)
-            self._slices.put(key, prepared, weight=len(prepared.consulted))
+            self.caches.slices.put(key, prepared, weight=len(prepared.consulted))
         return prepared
 
     def _slice(self, request: Request, linked: Iterable[UidPair], entities: Mapping[str, Entity]) -> _Prepared:
@@ -196,12 +242,12 @@ class CompiledPolicies:
         )
 
     def _policy_set(self, candidates: frozenset[str]) -> engine.PolicySet:
-        found = self._policy_sets.get(candidates)
+        found = self.caches.policy_sets.get(candidates)
         if found is None:
             found = engine.parse_policies(
                 {policy_id: self.policies[policy_id].tree for policy_id in sorted(candidates)}
             )
-            self._policy_sets.put(candidates, found, weight=len(candidates) + 1)
+            self.caches.policy_sets.put(candidates, found, weight=len(candidates) + 1)
         return found
 
 
@@ -215,9 +261,10 @@ def _parse(policy_id: str, text: str) -> _Policy:
     try:
         hazards.scan_policy(text)
         tree = engine.policy_tree(text)
+        demands = read_demands(tree)
     except InputError as error:
         raise PolicyCompileError(f"policy `{policy_id[:12]}`: {error}", code=_code(error)) from error
-    return _Policy(text, tree, read_scope(tree), read_reach(tree))
+    return _Policy(text, tree, read_scope(tree), read_reach(tree), demands)
 
 
 def _load(policies: Mapping[str, _Policy]) -> None:

@@ -7,7 +7,7 @@ module                  what it knows
 `planner`, `scenarios`  which faults come when: a pure function of seed, scenario and number of nodes
 `nemesis_…`             how each kind of fault is made, and how it is undone
 `namespaces`            a network of kernel namespaces, one a node; `local_cluster_network` has the loopback proxy
-`workload`              worker processes that ask and command, and write down every answer
+`workload`, `load`      worker processes that ask and command, and write down every answer
 `observer`              how each node was, polled from outside
 `run`                   puts these together; `run_chaos` is the way in
 `report`, `timeline`    what people look at afterwards

@@ -41,20 +41,26 @@ class Observer:
         self._cluster = cluster
         self._recorder = recorder
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._watch, args=(node,)) for node in cluster.nodes.values()]
+        self._threads: list[threading.Thread] = []
         self.faults: list[BaseException] = []
         self.signed_reads = 0
         self.latest: dict[str, NodeState] = {}
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        for node in self._cluster.nodes.values():
+            self.watch(node)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         for thread in self._threads:
             thread.join(_JOIN_S)
+
+    def watch(self, node: LocalNode) -> None:
+        """Look at this node as well from now on: one that was added later."""
+        thread = threading.Thread(target=self._watch, args=(node,))
+        self._threads.append(thread)
+        thread.start()
 
     def _watch(self, node: LocalNode) -> None:
         client = Client(node.endpoint, timeout=_TIMEOUT_S)

@@ -5,19 +5,15 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
-import signal
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from heapq import merge
 from operator import attrgetter
 from pathlib import Path
 
-import msgspec
-
 from govraft.errors import GovraftError, InputError
 from govraft.testing.chaos.catalogue import NEMESES, host_capabilities
+from govraft.testing.chaos.load import Load, running_load
 from govraft.testing.chaos.mounts import small_file_systems
 from govraft.testing.chaos.namespaces import NamespaceNetwork, missing_for_namespaces
 from govraft.testing.chaos.nemesis import Arena, Nemesis, UnavailableFaultError
@@ -26,23 +22,19 @@ from govraft.testing.chaos.nemesis_identity import shorten_certificate
 from govraft.testing.chaos.observer import Observer, read_lineage
 from govraft.testing.chaos.options import ChaosError, ChaosOptions, ChaosResult, Progress
 from govraft.testing.chaos.planner import Plan, PlannedFault, Step, make_plan
-from govraft.testing.chaos.workload import BATCH, Orders, Recorder, now
+from govraft.testing.chaos.workload import Recorder, now
 from govraft.testing.checkers import Violation, judge
 from govraft.testing.history import Event, FaultEnded, FaultStarted, encode_event, read_history
 from govraft.testing.local_cluster import LocalCluster
 from govraft.testing.local_cluster_network import ClusterNetwork, ProxyNetwork
-from govraft.testing.local_cluster_process import ChildProcess, wait_for
+from govraft.testing.local_cluster_process import wait_for
 
 __all__ = ["run_chaos"]
 
-_ASKERS = 2
-_COMMANDERS = 3
-_TARGETS = [f"agent-{number}" for number in range(8)]
 _TICK_S = 0.1
 _RECOVERY_S = 40.0
 _WARM_UP_S = 1.0
 _CALM_S = 2.0
-_WORKER_END_S = 20.0
 _STORAGE = "\n[storage]\nsnapshot_entries = 100\nwindow_entries = 64\n"
 _at = attrgetter("at")
 
@@ -160,44 +152,11 @@ class _Run:
 
     # Load.
 
-    @contextlib.contextmanager
-    def _load(self) -> Iterator[None]:
-        workers = [self._worker(orders) for orders in self._orders()]
-        try:
-            yield
-            for worker in workers:
-                worker.signal(signal.SIGTERM)
-            for worker in workers:
-                if worker.wait(_WORKER_END_S) != 0:
-                    raise ChaosError(f"a worker broke down: {worker.log()}")
-        finally:
-            for worker in workers:
-                worker.kill()
-
-    def _orders(self) -> Iterator[Orders]:
-        options, nodes = self._options, self._cluster.nodes
-        endpoints = {node.id: node.endpoint for node in nodes.values()}
-        roles = [("ask", f"asker-{number}") for number in range(1, _ASKERS + 1)] + [("command", "commander")]
-        for number, (role, worker) in enumerate(roles):
-            asking = role == "ask"
-            batches_per_s = options.checks_per_s / (0.9 * BATCH + 0.1) / _ASKERS / len(nodes)
-            yield Orders(
-                worker=worker,
-                role=role,
-                home=str(self._cluster.home),
-                endpoints=endpoints,
-                targets=_TARGETS,
-                pause_ms=1000 / batches_per_s if asking else 1000 * _COMMANDERS / options.commands_per_s,
-                threads=1 if asking else _COMMANDERS,
-                seed=options.seed * 100 + number,
-                history=str(self._parts / f"{worker}.jsonl"),
-            )
-
-    def _worker(self, orders: Orders) -> ChildProcess:
-        path = self.arena.place(f"{orders.worker}.json")
-        path.write_bytes(msgspec.json.encode(orders))
-        command = [sys.executable, "-P", "-m", "govraft.testing.chaos.workload", str(path)]
-        return ChildProcess(command, self._cluster.home / "log" / f"{orders.worker}.log")
+    def _load(self) -> contextlib.AbstractContextManager[None]:
+        options = self._options
+        endpoints = {node.id: node.endpoint for node in self._cluster.nodes.values()}
+        load = Load(endpoints, options.checks_per_s, options.commands_per_s, options.seed)
+        return running_load(load, self._cluster.home, orders=self.arena.scratch, histories=self._parts)
 
     # Faults.
 

@@ -13,7 +13,7 @@ outcome at any time after its call, or never; a rejection may be one node's opin
 operation, from its first call to its first receipt.
 
 Targets are taken to begin without marks. Answers of a node that was itself marked read nothing: it denies whatever
-is asked.
+is asked. Nor does `revoked` of a node that became a member or ceased to be one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 
 from govraft.testing.checkers.linearization import BUDGET, Model, Operation, linearize
-from govraft.testing.checkers.run import MARKS, Run
+from govraft.testing.checkers.run import Run
 from govraft.testing.checkers.violation import Violation, seconds
 from govraft.testing.history import Check, CommandTried
 
@@ -86,7 +86,7 @@ def _answers(run: Run) -> dict[str, list[Check]]:
     """The checks that read marks, by target."""
     found: dict[str, list[Check]] = {}
     for check in run.checks:
-        if check.allowed or (check.reason in MARKS and check.node not in run.marked_nodes):
+        if check.allowed or run.reads_marks(check):
             found.setdefault(check.target, []).append(check)
     return found
 

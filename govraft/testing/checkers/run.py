@@ -25,6 +25,7 @@ __all__ = ["MARKS", "Run", "malformed"]
 MARKS = frozenset({"quarantined", "revoked"})
 _OUTCOMES = frozenset({"effective", "rejected", "refused", "unknown"})
 _MARKING = frozenset({"quarantine", "revoke"})
+_MOVING = frozenset({"member.add", "member.remove", "member.rotate", "member.evict"})
 _at = attrgetter("at")
 
 
@@ -33,7 +34,9 @@ class Run(msgspec.Struct, frozen=True):
 
     Attributes:
         distrusted: Nodes whose engine was made to lie. What they hold proves nothing; what they answer still counts.
-        marked_nodes: Nodes that were themselves quarantined or revoked: they deny with those reasons whatever is asked.
+        marked_nodes: Nodes that were themselves quarantined or revoked, or removed from the electorate: they deny with
+            those reasons whatever is asked.
+        moved_nodes: Nodes that became or ceased to be members: while they are none they deny everything as `revoked`.
     """
 
     checks: list[Check]
@@ -45,6 +48,7 @@ class Run(msgspec.Struct, frozen=True):
     lineages: list[Lineage]
     distrusted: frozenset[str]
     marked_nodes: frozenset[str]
+    moved_nodes: frozenset[str]
 
     @classmethod
     def of(cls, events: Iterable[Event], distrusted: Collection[str] = ()) -> Run:
@@ -65,8 +69,18 @@ class Run(msgspec.Struct, frozen=True):
             by_type[FaultEnded],
             by_type[Lineage],
             frozenset(distrusted),
-            frozenset(item.target for item in commands if item.kind in _MARKING and item.target in nodes),
+            frozenset(
+                {item.target for item in commands if item.kind in _MARKING and item.target in nodes}
+                | {item.node for item in by_type[NodeState] if item.standing in MARKS}
+            ),
+            frozenset(item.target for item in commands if item.kind in _MOVING),
         )
+
+    def reads_marks(self, check: Check) -> bool:
+        """Whether a denial is about the marks of its target, and not about the node that gives it."""
+        if check.reason not in MARKS or check.node in self.marked_nodes:
+            return False
+        return check.reason != "revoked" or check.node not in self.moved_nodes
 
     @property
     def began(self) -> int:

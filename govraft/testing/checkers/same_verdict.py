@@ -62,7 +62,7 @@ def same_verdict(run: Run) -> Iterator[Violation]:
     verdicts: dict[tuple[str, int], Check] = {}
     for check in run.checks:
         if not check.allowed:
-            if check.reason in LOCAL or (check.reason in MARKS and check.node in run.marked_nodes):
+            if check.reason in LOCAL or (check.reason in MARKS and not run.reads_marks(check)):
                 continue
             if check.reason not in REPLICATED:
                 message = f"{check.node} denied at {seconds(check.at)} with the unknown reason `{check.reason}`"

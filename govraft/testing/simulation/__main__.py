@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from govraft.errors import DecodeError
+from govraft.errors import DecodeError, GovraftError
 from govraft.testing.simulation.catalogue import FAULTS, PROFILES
+from govraft.testing.simulation.histories import HASH_SEEDS, STEPS, compare
 from govraft.testing.simulation.minimise import keep_faults, minimise, replay_command
 from govraft.testing.simulation.plan import Plan, draw_plan
 from govraft.testing.simulation.report import Sum, append_sum, read_total
@@ -21,6 +22,7 @@ __all__ = ["main"]
 EXIT_BROKEN = 1
 SECONDS_MAX = 3_600.0
 SEED_MAX = 2**53
+HISTORIES_MAX = 100_000
 MINIMISED_MAX = 3
 REPORT_EVERY = 10
 
@@ -33,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.histories is not None:
+        return _compare_histories(parser, options.histories)
     if options.total is not None:
         return _show_total(parser, options.total)
     seeds = _seeds(parser, options)
@@ -77,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--seed", type=int, help="run this one seed and print the digest of its trace")
     which.add_argument("--seeds", metavar="A-B", help="run these seeds")
     which.add_argument("--count", type=int, help="run this many seeds from 1 on (default 20)")
+    which.add_argument(
+        "--histories", type=int, metavar="N", help="draw N histories in three processes and compare all roots"
+    )
     which.add_argument("--total", type=Path, metavar="FILE", help="only add up the report FILE")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--seconds", type=float, default=40.0, help="simulated time of each seed (default 40)")
@@ -222,6 +229,19 @@ def _show_sum(found: Sum) -> None:
     _say(f"{len(found.broken)} seeds broke a rule")
     for broken in found.broken[:50]:
         _say(f"  {broken.replay}  # {', '.join(broken.rules)}")
+
+
+def _compare_histories(parser: argparse.ArgumentParser, count: int) -> int:
+    if not 1 <= count <= HISTORIES_MAX:
+        parser.error(f"--histories `{count}` must be from 1 to {HISTORIES_MAX}")
+    try:
+        differences = list(compare(range(1, count + 1)))
+    except GovraftError as error:
+        parser.error(str(error))
+    for difference in differences:
+        _say(difference)
+    _say(f"{count} histories of {STEPS} entries, in {len(HASH_SEEDS)} processes: {len(differences)} differ")
+    return EXIT_BROKEN if differences else 0
 
 
 def _show_total(parser: argparse.ArgumentParser, path: Path) -> int:

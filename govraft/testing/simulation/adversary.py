@@ -8,6 +8,7 @@ there may be two logs. Everything else of a node is real.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from govraft.adapters.engine.frames import REGULAR
@@ -112,6 +113,7 @@ class ScriptedSequencer:
         self._record, self._on_commit = given["record"], given["on_commit"]
         self._entries = [entry.payload for entry in given["journal"]]
         self._applied: int = given["applied"]
+        self._epoch: int = given["epoch"]
         self._committed: int = given["hard_state"].commit_index
 
     @property
@@ -171,6 +173,17 @@ class ScriptedSequencer:
 
     def link(self, peer: str, up: bool) -> None:  # noqa: FBT001 - the port's signature
         """As the port: links decide nothing."""
+
+    @property
+    def epoch(self) -> int:
+        """As the port."""
+        return self._epoch
+
+    def set_voters(self, voters: Sequence[str], observers: Sequence[str], epoch: int, *, led_term: int = 0) -> None:
+        """As the port: nobody votes."""
+        del led_term
+        self._epoch = epoch
+        require(len(voters) > 0 and epoch > 0 and not {*voters} & {*observers}, "an electorate has voters")
 
     def turn(self) -> None:
         """As the port."""

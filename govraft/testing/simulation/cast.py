@@ -18,8 +18,9 @@ from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.electorate import QuorumRule
 from govraft.core.model.genesis import Genesis
-from govraft.testing.sample import SampleCluster
+from govraft.testing.sample import SampleCluster, node_certificate
 from govraft.testing.simulation.plan import Configuration
+from govraft.testing.simulation.workload import node_key
 
 __all__ = ["Cast", "stand_in_is_valid", "stand_in_sign"]
 
@@ -40,7 +41,7 @@ class Cast:
     Attributes:
         genesis: Of the cluster.
         sample: Signs commands.
-        names: All nodes, sorted.
+        names: All nodes, sorted; those of the genesis and others that may join.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -54,12 +55,20 @@ class Cast:
             clock_skew_max_ms=configuration.skew_ms,
         )
         self.genesis = self.sample.genesis = Genesis.decode(draft.encode())
-        self.names = sorted(self.sample.node_keys)
+        self.names = configuration.names
         self._is_real = configuration.real_keys
 
-    def signing(self, name: str) -> Callable[[bytes], bytes]:
-        """How a node signs."""
-        key = self.sample.node_keys[name]
+    def public_key(self, name: str, generation: int = 0) -> bytes:
+        """A node's key, the first one or one that took its place."""
+        return node_key(name, generation).public_key().public_bytes_raw()
+
+    def certificate(self, name: str, generation: int = 0) -> bytes:
+        """The certificate of that key."""
+        return _certificate(name, generation)
+
+    def signing(self, name: str, generation: int = 0) -> Callable[[bytes], bytes]:
+        """How a node signs with that key."""
+        key = node_key(name, generation)
         if self._is_real:
             return key.sign
         return functools.partial(stand_in_sign, key.public_key().public_bytes_raw())
@@ -69,6 +78,11 @@ class Cast:
         return VerificationCache(verify) if self._is_real else stand_in_is_valid
 
 
+@functools.lru_cache(maxsize=4_096)
+def _certificate(name: str, generation: int) -> bytes:
+    return node_certificate(name, node_key(name, generation))
+
+
 @functools.lru_cache(maxsize=32)
 def _sample(voters: int, observers: int, quorum: QuorumRule) -> SampleCluster:
-    return SampleCluster(voters=voters, observers=observers, quorum=quorum)
+    return SampleCluster(voters=voters, observers=observers, quorum=quorum, attestors=2)

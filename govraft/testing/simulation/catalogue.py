@@ -14,7 +14,7 @@ class FaultKind(msgspec.Struct, frozen=True):
     """One kind.
 
     Attributes:
-        group: `network`, `clock`, `process`, `disk`, `lie` or `script`.
+        group: `network`, `clock`, `process`, `disk`, `lie`, `member` or `script`.
         weight: How often it is drawn, beside others of its group.
         for_leases: Range of its length.
         nodes: How many nodes the plan names: `none`, `one`, `two` or `some`.
@@ -101,6 +101,22 @@ FAULTS: dict[str, FaultKind] = {
     "alter_journal": FaultKind("lie"),
     "apply_twice": FaultKind("lie"),
     "skip_entry": FaultKind("lie"),
+    # Changes of the electorate, and faults in the middle of one.
+    "observe": FaultKind("member", 0.7, nodes="none"),
+    "join": FaultKind("member", 2.5, nodes="none"),
+    "promote": FaultKind("member", 0.7, nodes="none"),
+    "leave": FaultKind("member", 1.5, nodes="none"),
+    "leader_leaves": FaultKind("member", nodes="none"),
+    "rotate": FaultKind("member", 1.5, nodes="none"),
+    "leader_rotates": FaultKind("member", 0.7, nodes="none"),
+    "replace": FaultKind("member", nodes="none"),
+    "evict": FaultKind("member", 0.5, nodes="none"),
+    "grow": FaultKind("member", 1.2, nodes="none"),
+    "shrink": FaultKind("member", 0.4, nodes="none"),
+    "two_changes": FaultKind("member", nodes="none"),
+    "crash_around_change": FaultKind("member", 2.0, for_leases=(0.1, 2.0), nodes="some"),
+    "cut_around_change": FaultKind("member", 1.5, for_leases=(0.3, 3.0), nodes="some"),
+    "leader_dies_changing": FaultKind("member", for_leases=(0.1, 2.0), nodes="none"),
     # An adversary in the place of Raft.
     "reign": FaultKind("script", 3.0, nodes="some"),
     "split": FaultKind("script", 4.0, nodes="some"),
@@ -118,5 +134,6 @@ PROFILES: dict[str, Profile] = {
     "storage": Profile({"disk": 3.0, "process": 1.0, "network": 0.2}, (0.7, 2, 4)),
     "drift": Profile({"network": 1.0, "clock": 0.6, "process": 0.3}, (0.7, 2)),
     "misbehaviour": Profile({"lie": 2.0, "network": 0.5, "process": 0.3}, (0.7, 2)),
+    "membership": Profile({"member": 2.5, "network": 0.7, "clock": 0.4, "process": 0.5}, (0.7, 1.5, 3)),
     "adversary": Profile({"script": 4.0, "network": 0.2, "clock": 0.3, "process": 0.3}, (0.2, 0.4, 0.8, 1.5)),
 }

@@ -15,9 +15,10 @@ from govraft.core.model.verdict import Allow, Verdict
 from govraft.errors import AvailabilityError, GovraftError, RejectedError
 from govraft.testing.history import Check, CommandTried
 from govraft.testing.simulation.commands import REQUEST_ACTION, REQUEST_RESOURCE, CommandBook
+from govraft.testing.simulation.families import FAMILIES
 from govraft.testing.simulation.host import Submitted
 from govraft.testing.simulation.network import NS_PER_US
-from govraft.testing.simulation.plan import Question, Submission
+from govraft.testing.simulation.plan import Question, Submission, stream
 
 if TYPE_CHECKING:
     from govraft.testing.simulation.world import World
@@ -37,7 +38,7 @@ class Clients:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._book = CommandBook(world.cast.sample)
+        self.book = CommandBook(world.cast.sample)
         self._requests: dict[str, tuple[Request, str]] = {}
         self._busy: set[str] = set()
         self._unanswered: dict[int, Submitted] = {}
@@ -88,7 +89,8 @@ class Clients:
 
     def _record(self, question: Question, began: int, verdict: Verdict | None) -> None:
         now = self._world.now
-        clock = self._world.hosts[question.node].clock
+        host = self._world.hosts[question.node]
+        clock = host.clock
         allowed = isinstance(verdict, Allow) and verdict.is_valid_at(clock.boottime())
         if verdict is None:
             reason, seq, state_root = "node_unreachable", 0, ""
@@ -101,7 +103,7 @@ class Clients:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         digest = self._request(question.target)[1]
         event = Check(
-            began, now, question.client, question.node, question.target, digest, allowed, reason, seq, state_root
+            began, now, question.client, host.label, question.target, digest, allowed, reason, seq, state_root
         )
         self._world.history.append(event)
         self._world.trace.note(now, f"check {question.target} {reason} {seq}", question.node)
@@ -117,13 +119,23 @@ class Clients:
     def _submit(self, item: Submission) -> None:
         if self._is_closed:
             return
-        envelope = self._policy_envelope(item) if item.kind == "policy" else None
-        if item.kind == "policy" and envelope is None:
-            return
-        self.hand_in(item, envelope or self._book.envelope(item.command_id, item.kind, item.target))
+        envelope = self._envelope(item)
+        if envelope is not None:
+            self.hand_in(item, envelope)
 
-    def hand_in(self, item: Submission, envelope: bytes) -> None:
-        """Hand in one command and write down what becomes of it."""
+    def _envelope(self, item: Submission) -> bytes | None:
+        if item.kind == "policy":
+            return self._policy_envelope(item)
+        if item.kind in FAMILIES:
+            core = self._world.hosts[item.node].core
+            if core is None:
+                return None
+            rng = stream(self._world.plan.configuration.seed, f"family {item.command_id}")
+            return self.book.drawn(item.command_id, item.kind, core.machine, rng)
+        return self.book.envelope(item.command_id, item.kind, item.target)
+
+    def hand_in(self, item: Submission, envelope: bytes, told: Submitted = lambda _: None) -> None:
+        """Hand in one command, write down what becomes of it, and say so."""
         world, began = self._world, self._world.now
         host = world.hosts[item.node]
         self.commands += 1
@@ -132,6 +144,7 @@ class Clients:
         def tell(answer: dict[str, Any] | GovraftError) -> None:
             if self._unanswered.pop(number, None) is not None:
                 self._tell(item, began, answer)
+                told(answer)
 
         self._unanswered[number] = tell
         world.agenda.after(item.patience_ms * NS_PER_MS, tell, _gave_up())
@@ -162,11 +175,11 @@ class Clients:
             return None
         versions, active = core.machine.policy_versions, core.machine.active_policies
         if not versions:
-            return self._book.publish(item.command_id, 1, "")
+            return self.book.publish(item.command_id, 1, "")
         last = versions[-1]
         if active is None or active.version < last.version:
-            return self._book.activate(item.command_id, last.version, last.digest)
-        return self._book.publish(item.command_id, last.version + 1, last.digest)
+            return self.book.activate(item.command_id, last.version, last.digest)
+        return self.book.publish(item.command_id, last.version + 1, last.digest)
 
     def _install(self, turn: int) -> None:
         """Publish and activate the first policies, again and again until a node has them."""

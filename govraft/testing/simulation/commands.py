@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.machine.entry import decode_entry
+from govraft.core.machine.machine import Machine
 from govraft.core.model.commands import (
     Command,
     EntityFields,
@@ -21,6 +23,8 @@ from govraft.core.model.commands import (
 )
 from govraft.errors import InputError
 from govraft.testing.sample import CREATED, SampleCluster
+from govraft.testing.simulation.families import FAMILIES
+from govraft.testing.simulation.workload import Draw, Stage
 
 __all__ = ["REQUEST_ACTION", "REQUEST_RESOURCE", "SCHEMA", "CommandBook", "command_id_of"]
 
@@ -49,6 +53,19 @@ class CommandBook:
         if found is None:
             found = self._envelopes[command_id] = self._sample.sign(self._command(command_id, kind, target), "olga")
         return found
+
+    def drawn(self, command_id: str, family: str, machine: Machine, rng: random.Random) -> bytes | None:
+        """A command of a family that fits, or does not fit, the state as one node sees it; None if nobody can sign."""
+        return self.by(command_id, FAMILIES[family], machine, rng)
+
+    def by(self, command_id: str, draw: Draw, machine: Machine, rng: random.Random) -> bytes | None:
+        """The envelope of whatever that draws; the same bytes for the same id."""
+        if command_id not in self._envelopes:
+            drawn = draw(rng, Stage(self._sample, machine, command_id, NOT_AFTER))
+            if drawn is None:
+                return None
+            self._envelopes[command_id] = drawn.envelope()
+        return self._envelopes[command_id]
 
     def publish(self, command_id: str, version: int, expected: str) -> bytes:
         """A policy version: the first permits `run`, each further one adds a permit that changes nothing asked."""

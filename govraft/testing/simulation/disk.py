@@ -8,11 +8,16 @@ which of the two happens is drawn by the fault. Nothing is reordered, as only on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from govraft.adapters.store_rules import Progress, advance
+from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.errors import CorruptionError, StorageError
 from govraft.ports.store import (
+    AddEpoch,
+    AddEquivocation,
     AddLeaf,
     Append,
     CosignerRecord,
@@ -22,11 +27,14 @@ from govraft.ports.store import (
     SetCosigner,
     SetHardState,
     SetIsolation,
+    StoredEpoch,
+    StoredEquivocation,
     StoredLeaf,
     StoredSnapshot,
     StoredState,
     TruncateFrom,
     WriteBatch,
+    WriteOp,
 )
 
 __all__ = ["VirtualDisk"]
@@ -47,6 +55,8 @@ class VirtualDisk:
         self.journal: list[JournalEntry] = []
         self.hard_state = HardState()
         self.leaves: list[StoredLeaf] = []
+        self.epochs: list[StoredEpoch] = []
+        self.equivocations: list[StoredEquivocation] = []
         self.snapshot: bytes | None = None
         self.cosigner: CosignerRecord | None = None
         self.isolation: IsolationRecord | None = None
@@ -78,7 +88,16 @@ class VirtualDisk:
             isolation=self.isolation,
             has_run_before=ran,
             snapshot=None if self.snapshot is None else StoredSnapshot(self.snapshot, "disk.snapshot"),
+            epochs=tuple(self.epochs),
+            equivocations=tuple(self.equivocations),
         )
+
+    def enlist(self, epochs: Sequence[StoredEpoch]) -> None:
+        """Begin as the store of a new member does: with the certified epochs, which lead it to its peers."""
+        batch = WriteBatch()
+        for row in epochs:
+            batch.add_epoch(row.epoch, row.seq, row.lease, row.records, row.leaf, row.proof)
+        self._apply(batch)
 
     def rot_snapshot(self, place: int) -> bool:
         """Flip one bit of the snapshot, if there is one. Unlike `damage`, what comes of it is for the node to find."""
@@ -127,14 +146,25 @@ class VirtualDisk:
                     self.journal.pop()
             elif isinstance(op, SetHardState):
                 self.hard_state = op.hard_state
-            elif isinstance(op, AddLeaf):
-                self.leaves.append(StoredLeaf(op.index, op.leaf))
-            elif isinstance(op, SetCosigner):
-                self.cosigner = op.record
-            elif isinstance(op, SetIsolation):
-                self.isolation = self.isolation or op.record
+            else:
+                self._keep(op)
+
+    def _keep(self, op: WriteOp) -> None:
+        """What is never taken back."""
+        if isinstance(op, AddLeaf):
+            self.leaves.append(StoredLeaf(op.index, op.leaf))
+        elif isinstance(op, AddEpoch):
+            # One that is there already is the same: `advance` has seen to that.
+            if op.epoch.epoch == len(self.epochs) + FIRST_EPOCH + 1:
+                self.epochs.append(op.epoch)
+        elif isinstance(op, AddEquivocation):
+            self.equivocations.append(op.evidence)
+        elif isinstance(op, SetCosigner):
+            self.cosigner = op.record
+        elif isinstance(op, SetIsolation):
+            self.isolation = self.isolation or op.record
 
     def image(self) -> bytes:
         """Bytes that stand for what the disk holds, for the trace."""
-        parts = (self.last_index, self.hard_state, len(self.leaves), self.cosigner, self.isolation)
+        parts = (self.last_index, self.hard_state, len(self.leaves), self.cosigner, self.isolation, len(self.epochs))
         return msgspec.msgpack.encode(parts)

@@ -9,8 +9,10 @@ from govraft.core.model.units import NS_PER_MS
 from govraft.testing.history import FaultEnded, FaultStarted
 from govraft.testing.simulation.host import Host
 from govraft.testing.simulation.link_faults import End, LinkFaults
+from govraft.testing.simulation.member_faults import MemberFaults
 from govraft.testing.simulation.misbehaviour import LIES, LIES_AT_START
 from govraft.testing.simulation.plan import Fault, stream
+from govraft.testing.simulation.registrar import Registrar
 from govraft.testing.simulation.script import Script
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ class FaultMachine:
         counts: How often each kind has really happened.
     """
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, registrar: Registrar) -> None:
+        self._world, self.registrar = world, registrar
         self._network, self._hosts = world.network, world.hosts
         self._is_over = False
         self._ends: dict[int, End] = {}
@@ -70,12 +72,16 @@ class FaultMachine:
         self._starts |= self._links.starts
         self._starts |= dict.fromkeys(CRASH_POINTS, self._arm)
         self._starts |= dict.fromkeys(LIES, self._lie)
+        members = MemberFaults(world, registrar, self.strike, self._links.partition, self._start_again)
+        self._starts |= members.starts
         if world.adversary is not None:
             script = Script(world, world.adversary, self.strike, self._links.partition)
             self._starts |= script.starts
 
     def begin(self) -> None:
         """Put all faults on the agenda."""
+        if self._world.plan.configuration.spares:
+            self.registrar.begin()
         for fault in self._world.plan.faults:
             self._world.agenda.after(fault.at_ms * NS_PER_MS, self._start, fault)
 
@@ -86,6 +92,8 @@ class FaultMachine:
         self._is_over = True
         self._world.on_append.clear()
         self._world.on_sign.clear()
+        self._world.on_change.clear()
+        self.registrar.close()
         for host in self._hosts.values():
             host.armed.clear()
             host.disk.failure = ""
@@ -97,7 +105,10 @@ class FaultMachine:
                 host.clock.set_rate(1.0)
             host.resume()
         self._network.calm()
+        members = {member.id for member in self.registrar.electorate.members}
         for host in self._hosts.values():
+            # Whoever was given up before it was removed is brought back: nobody promises anything without a quorum.
+            host.is_dead = host.is_dead and host.name not in members
             host.start()
         if self._world.adversary is not None:
             honest = [name for name in self._hosts if name not in self._world.distrusted]

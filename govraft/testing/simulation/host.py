@@ -7,10 +7,11 @@ then frames are sent, then clients answered. Between any two of these steps it c
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from govraft.core.machine.snapshot import Snapshot
+from govraft.core.model.electorate import Member
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
@@ -18,6 +19,7 @@ from govraft.core.model.verdict import Deny, Verdict
 from govraft.errors import AvailabilityError, GovraftError, InvariantViolation, StorageError
 from govraft.node.core import NodeCore
 from govraft.node.effects import Effects
+from govraft.ports.store import StoredEpoch
 from govraft.testing.simulation.clock import VirtualClock
 from govraft.testing.simulation.disk import VirtualDisk
 from govraft.testing.simulation.network import NS_PER_US
@@ -37,6 +39,10 @@ class Host:
     Attributes:
         core: The node; None while it does not run.
         life: Counts its starts.
+        generation: Of its key.
+        installs: How often it was set up anew.
+        is_enlisted: Whether anybody has set it up as a node of this cluster. Until then it never starts.
+        is_dead: Whether the machine is gone, with all that was on it, and never starts again.
         is_paused: Whether the process stands still.
         armed: The crash point at which the node is to die, and how often it is to be passed before that.
         endings: Why earlier lives ended of themselves, or could not begin: `(code, message)`.
@@ -47,6 +53,10 @@ class Host:
         self.disk = VirtualDisk()
         self.core: NodeCore | None = None
         self.life = 0
+        self.generation = self.installs = 0
+        self.is_enlisted = name in world.cast.sample.node_keys
+        self.is_dead = False
+        self._pins: frozenset[tuple[str, bytes]] = frozenset()
         self.is_paused = False
         self.armed: dict[str, int] = {}
         self.write_us = world.plan.configuration.write_us
@@ -65,13 +75,23 @@ class Host:
     # Lives.
 
     @property
+    def public_key(self) -> bytes:
+        """Its present key."""
+        return self._world.cast.public_key(self.name, self.generation)
+
+    @property
+    def label(self) -> str:
+        """How a history calls it: whoever is set up anew is another node."""
+        return f"{self.name}#{self.installs}" if self.installs else self.name
+
+    @property
     def present_life(self) -> int:
         """The number of the life that runs now, 0 for none."""
         return self.life if self.core is not None else 0
 
     def start(self) -> None:
         """Begin a life, unless the store refuses."""
-        if self.core is not None:
+        if self.core is not None or not self.is_enlisted or self.is_dead:
             return
         self.life += 1
         self._world.trace.note(self._world.agenda.now, "start", self.name, self.disk.image())
@@ -84,8 +104,36 @@ class Host:
         except InvariantViolation as error:
             self._end("halted", error)
             return
+        self._pin(self.core.pinned_members)
         self._world.node_started(self)
         self._on_tick(self.life)
+
+    def enlist(self, generation: int, epochs: Sequence[StoredEpoch]) -> None:
+        """Set the node up on an empty machine, under another one of its keys."""
+        self.crash()
+        self.disk = VirtualDisk()
+        self.disk.enlist(epochs)
+        self.generation, self.is_enlisted, self.is_dead = generation, True, False
+        self.installs += 1
+        self.start()
+
+    def rekey(self, generation: int) -> None:
+        """Start again with another key, and with all that is on the disk."""
+        self.crash()
+        self.generation = generation
+        self.start()
+
+    def give_up(self) -> None:
+        """The machine is gone, with all that was on it."""
+        self.is_dead = True
+        self.crash()
+
+    def knows(self, other: str, shown: bytes) -> bool:
+        """Whether the node speaks with another one that shows this certificate."""
+        return (other, shown) in self._pins
+
+    def _pin(self, members: Sequence[Member]) -> None:
+        self._pins = frozenset((member.id, member.certificate) for member in members)
 
     def crash(self, *, lands: bool = False) -> None:
         """Kill the process. A write that is under way is lost, or lands without anybody having heard of it."""
@@ -187,6 +235,8 @@ class Host:
         if core is None or self._dies_at("crash_in_start") or self._dies_at("crash_before_turn"):
             return
         if self._guarded(core.settle):
+            if core.epochs.waiting:
+                self._world.noticed_change(self)
             self._pump()
             self._answer_waiting()
             self._world.watcher.look(self)
@@ -234,6 +284,9 @@ class Host:
         self._pump()
 
     def _release(self, effects: Effects) -> None:
+        if effects.members is not None:
+            self._pin(effects.members)
+            self._world.network.members_changed(self.name)
         for send in effects.sends:
             if self.core is None or self._dies_at("crash_between_sends"):
                 return

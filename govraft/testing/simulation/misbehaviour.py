@@ -166,6 +166,15 @@ class LyingSequencer:
         """As the port."""
         return self._inner.has_unapplied
 
+    @property
+    def epoch(self) -> int:
+        """As the port."""
+        return self._inner.epoch
+
+    def set_voters(self, voters: Sequence[str], observers: Sequence[str], epoch: int, *, led_term: int = 0) -> None:
+        """As the port."""
+        self._inner.set_voters(voters, observers, epoch, led_term=led_term)
+
     def entry(self, index: int) -> bytes | None:
         """As the port."""
         return self._inner.entry(index)

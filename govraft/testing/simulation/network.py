@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from govraft.core.model.limits import PEER_QUEUE_FRAMES
 from govraft.core.model.units import NS_PER_MS
@@ -44,6 +45,16 @@ class Weather:
         self.delay_ms = self.reorder_ms = 0
 
 
+class _Frame(NamedTuple):
+    """On its way: of which session, to which life of the receiver, shown under what."""
+
+    session: int
+    life: int
+    shown: bytes
+    channel: int
+    payload: bytes
+
+
 class Link:
     """One direction between two nodes.
 
@@ -58,7 +69,7 @@ class Link:
         self.session = 0
         self.blocks: list[int] = []
         self.lag_ms = 0
-        self.held: list[tuple[int, int, int, bytes]] = []
+        self.held: list[_Frame] = []
         self.last_arrival = 0
         self.changes = 0
 
@@ -70,6 +81,8 @@ class Network:
         deliver: `(target, source, channel, payload)`, to a node that runs.
         notify: `(source, target, is_up)`.
         life: The number of a node's present life, 0 while it is down.
+        identity: With what a node shows that it is itself, at present.
+        knows: Whether a node takes another one that shows this for a member.
     """
 
     def __init__(
@@ -80,9 +93,12 @@ class Network:
         deliver: Callable[[str, str, int, bytes], None],
         notify: Callable[[str, str, bool], None],
         life: Callable[[str], int],
+        identity: Callable[[str], bytes] = lambda _: b"",
+        knows: Callable[[str, str, bytes], bool] = lambda _node, _other, _shown: True,
     ) -> None:
         self._agenda = agenda
         self._deliver, self._notify, self._life = deliver, notify, life
+        self._identity, self._knows = identity, knows
         self.is_stream = configuration.is_stream
         self._delay_us = configuration.delay_us
         self.weather = Weather()
@@ -104,7 +120,7 @@ class Network:
         if not link.is_up:
             self.dropped += 1
             return
-        frame = (link.session, self._life(target), channel, payload)
+        frame = _Frame(link.session, self._life(target), self._identity(source), channel, payload)
         if link.blocks:
             self._hold(link, frame)
             return
@@ -118,7 +134,7 @@ class Network:
         for _ in range(copies):
             self._launch(link, frame)
 
-    def _launch(self, link: Link, frame: tuple[int, int, int, bytes]) -> None:
+    def _launch(self, link: Link, frame: _Frame) -> None:
         weather, rng = self.weather, link.rng
         delay = rng.randint(*self._delay_us) * NS_PER_US + link.lag_ms * NS_PER_MS
         if weather.delay_ms:
@@ -135,23 +151,22 @@ class Network:
                 delay += rng.randint(*LATE_MS) * NS_PER_MS
         self._agenda.after(delay, self._arrive, link, frame)
 
-    def _arrive(self, link: Link, frame: tuple[int, int, int, bytes]) -> None:
-        session, life, channel, payload = frame
+    def _arrive(self, link: Link, frame: _Frame) -> None:
         if link.blocks:
             self._hold(link, frame)
             return
         now_alive = self._life(link.target)
-        if self.is_stream and (session != link.session or life != now_alive):
+        if self.is_stream and (frame.session != link.session or frame.life != now_alive):
             self.dropped += 1
             return
-        if not now_alive:
+        if not now_alive or not self._knows(link.target, link.source, frame.shown):
             self.dropped += 1
             return
-        if session != link.session or not link.is_up:
+        if frame.session != link.session or not link.is_up:
             self.late += 1
-        self._deliver(link.target, link.source, channel, payload)
+        self._deliver(link.target, link.source, frame.channel, frame.payload)
 
-    def _hold(self, link: Link, frame: tuple[int, int, int, bytes]) -> None:
+    def _hold(self, link: Link, frame: _Frame) -> None:
         """Keep a frame that cannot pass now; whether it ever will is decided when the link falls or opens."""
         if len(link.held) < PEER_QUEUE_FRAMES:
             link.held.append(frame)
@@ -199,6 +214,20 @@ class Network:
             else:
                 self._agenda.after(link.rng.randrange(5 * NS_PER_MS), self._notice, link, link.session)
 
+    def members_changed(self, name: str) -> None:
+        """A node knows other members now, or shows something else: dial whom it knows, and drop whom it does not."""
+        for link in self._links_of(name):
+            is_admitted = self._is_admitted(link)
+            if link.is_up and not is_admitted:
+                self.fall(link)
+            elif not link.is_up and is_admitted and not link.blocks:
+                self._redial(link)
+
+    def _is_admitted(self, link: Link) -> bool:
+        """Each end takes the other one for a member."""
+        ends = ((link.source, link.target), (link.target, link.source))
+        return all(self._knows(node, other, self._identity(other)) for node, other in ends)
+
     def calm(self) -> None:
         """End every fault of the network."""
         self.weather = Weather()
@@ -239,7 +268,7 @@ class Network:
     def _rise(self, link: Link, change: int) -> None:
         if link.is_up or link.blocks or change != link.changes:
             return
-        if self._life(link.source) and self._life(link.target):
+        if self._life(link.source) and self._life(link.target) and self._is_admitted(link):
             link.is_up = True
             link.session += 1
             link.last_arrival = self._agenda.now

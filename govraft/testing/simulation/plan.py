@@ -11,7 +11,9 @@ import random
 import msgspec
 
 from govraft.core.model.electorate import QuorumRule
+from govraft.core.model.limits import VOTERS
 from govraft.testing.simulation.catalogue import FAULTS, PROFILES, FaultKind
+from govraft.testing.simulation.families import FAMILIES
 
 __all__ = ["Configuration", "Fault", "Plan", "Question", "Submission", "draw_plan", "stream"]
 
@@ -28,6 +30,9 @@ ALL_PROFILES = (
     "drift",
     "adversary",
     "misbehaviour",
+    "membership",
+    "membership",
+    "membership",
 )
 
 
@@ -46,6 +51,7 @@ class Configuration(msgspec.Struct, frozen=True):
         tick_ms: How often a node wakes of itself.
         snapshot_entries, window_entries: As `NodeSettings`; tiny in most seeds.
         real_keys: Ed25519 instead of the stand-in.
+        spares: Nodes that may join.
     """
 
     seed: int
@@ -71,11 +77,12 @@ class Configuration(msgspec.Struct, frozen=True):
     window_entries: int
     real_keys: bool
     seconds: float
+    spares: int = 0
 
     @property
     def names(self) -> list[str]:
-        """All nodes, as the sample cluster names them."""
-        return sorted(f"n{number}" for number in range(1, self.voters + self.observers + 1))
+        """All nodes, as the sample cluster names them; the last ones are no members yet."""
+        return sorted(f"n{number}" for number in range(1, self.voters + self.observers + self.spares + 1))
 
     @property
     def has_liar(self) -> bool:
@@ -109,7 +116,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """One command handed in by a client, at a node.
+    """One command handed in by a client, at a node. `kind` is `policy`, a mark, `put`, or one of `FAMILIES`.
 
     `patience_ms` is when the client gives up, which may be before the node does.
     """
@@ -168,6 +175,7 @@ def _draw_configuration(seed: int, profile: str, seconds: float) -> Configuratio
     if profile in ("adversary", "misbehaviour"):
         voters = rng.choice((3, 3, 3, 4, 5))
     observers = rng.choice((0, 0, 0, 1)) if profile != "adversary" else 0
+    spares = _draw_spares(voters + observers, seed) if profile == "membership" else 0
     quorum = QuorumRule.BYZANTINE if voters == 4 or rng.random() < 0.15 else QuorumRule.MAJORITY
     is_wan = rng.random() < 0.3
     heartbeat = rng.choice((300, 400, 500) if is_wan else (60, 80, 100, 100, 150))
@@ -196,15 +204,21 @@ def _draw_configuration(seed: int, profile: str, seconds: float) -> Configuratio
         tick_ms=rng.choice((20, 30, 50)) if not is_wan else rng.choice((40, 60, 100)),
         clocks=clocks,
         wall_rate=middle,
-        rates=_draw_rates(clocks, drift_ppm, middle, voters + observers, rng),
+        rates=_draw_rates(clocks, drift_ppm, middle, voters + observers + spares, rng),
         is_stream=rng.random() < 0.5,
         delay_us=rng.choice(((2_000, 15_000), (20_000, 70_000)) if is_wan else ((50, 400), (100, 3_000), (500, 8_000))),
         write_us=rng.choice(((60, 300), (200, 4_000), (1_000, 25_000), (60, 60_000))),
         snapshot_entries=rng.choice((2, 3, 5, 20, 1_000)),
         window_entries=rng.choice((1, 3, 10, 1_000)),
-        real_keys=seed % 16 == 0,
+        real_keys=seed % (4 if profile == "membership" else 16) == 0,
         seconds=seconds,
+        spares=spares,
     )
+
+
+def _draw_spares(members: int, seed: int) -> int:
+    """Enough to grow to the most voters, at times; big clusters cost time."""
+    return min(stream(seed, "spares").choice((1, 2, 2, 3, 3, VOTERS)), max(1, VOTERS + 1 - members))
 
 
 def _draw_clocks(profile: str, rng: random.Random) -> str:
@@ -263,7 +277,8 @@ def _draw_submissions(configuration: Configuration) -> tuple[Submission, ...]:
     names, found = configuration.names, list[Submission]()
     gap_ms = rng.choice((120, 400, 900))
     at_ms, end_ms = SETTLE_MS // 2, int(configuration.seconds * 1_000)
-    kinds = ("quarantine",) * 5 + ("release",) * 5 + ("put",) * 3 + ("revoke", "policy")
+    kinds = ("quarantine",) * 5 + ("release",) * 5 + ("put",) * 3 + ("revoke", "policy") + ("family",) * 9
+    families = sorted(FAMILIES)
     while at_ms < end_ms:
         patience = rng.choice((150, 2_000, 8_000))
         if found and rng.random() < 0.25:
@@ -274,6 +289,8 @@ def _draw_submissions(configuration: Configuration) -> tuple[Submission, ...]:
             kind, target = rng.choice(kinds), rng.randrange(TARGETS)
             # What is revoked stays so: only one target is ever spent on it.
             name = f'Agent::"a{TARGETS if kind == "revoke" and target else target}"'
+            if kind == "family":
+                kind, name = rng.choice(families), ""
             found.append(Submission(at_ms, rng.choice(names), kind, name, f"c{len(found)}", patience))
         at_ms += rng.randint(1, 2 * gap_ms)
     return tuple(found)

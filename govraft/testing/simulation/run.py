@@ -17,6 +17,7 @@ from govraft.testing.simulation.faults import CRASH_POINTS, FaultMachine
 from govraft.testing.simulation.host import Host
 from govraft.testing.simulation.misbehaviour import LIES
 from govraft.testing.simulation.plan import Plan
+from govraft.testing.simulation.registrar import Registrar
 from govraft.testing.simulation.watcher import Finding
 from govraft.testing.simulation.world import World
 
@@ -78,7 +79,8 @@ def simulate(plan: Plan, *, show: bool = False, keep_history: bool = True, world
     world = World(plan) if world is None else world
     if show:
         world.trace.show = print
-    clients, faults = Clients(world), FaultMachine(world)
+    clients = Clients(world)
+    faults = FaultMachine(world, Registrar(world, clients))
     world.start_all()
     clients.begin()
     faults.begin()
@@ -135,22 +137,28 @@ def _settle(world: World, faults: FaultMachine) -> None:
         # Nobody promises that a cluster lives on whose engine lies.
         world.run(3 * configuration.lease_ms)
         return
-    expected = [host for host in world.hosts.values() if not host.disk.damage and host.name not in world.distrusted]
     world.run(2 * configuration.heartbeat_ms)
     left = HEALING_LEASES * configuration.lease_ms + 4 * configuration.election_ms[1] + HEALING_MS
     while left > 0:
         world.run(LOOK_EVERY_MS)
         left -= LOOK_EVERY_MS
-        if faults.is_level(expected):
+        faults.registrar.tidy()
+        if faults.is_level(_expected(world)):
             break
     else:
-        for host in expected:
+        for host in _expected(world):
             world.watcher.find("not_live", host.name, _describe(host))
     if configuration.engine == "adversary" and world.distrusted:
         # Whoever holds another lineage learns it as soon as its links are up again.
         world.run(2_000 + 2 * configuration.heartbeat_ms)
     if world.network.waiting:
         world.watcher.find("not_drained", "", f"{world.network.waiting} frames still wait on links")
+
+
+def _expected(world: World) -> list[Host]:
+    """The members, but for those whose store is damaged, or whose engine was made to lie."""
+    hosts = [world.hosts[member.id] for member in world.watcher.chain.newest.members]
+    return [host for host in hosts if not host.disk.damage and host.name not in world.distrusted]
 
 
 def _describe(host: Host) -> str:

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from govraft.core.model.electorate import Electorate
 from govraft.core.model.units import NS_PER_MS
 from govraft.node.core import NodeCore
 from govraft.testing.simulation.adversary import Adversary
@@ -275,13 +274,13 @@ def _make_careless(core: NodeCore) -> End:
     leading: Any = core.convergence.leading
     honest = leading._evidence  # noqa: SLF001 - no honest node offers to lie
 
-    def evidence(opened: Any, electorate: Electorate) -> Any:
+    def evidence(opened: Any) -> Any:
         acks = opened.acks
         opened.acks = {
             node: (signed, msgspec.structs.replace(ack, outstanding=())) for node, (signed, ack) in acks.items()
         }
         try:
-            return honest(opened, electorate)
+            return honest(opened)
         finally:
             opened.acks = acks
 

@@ -9,9 +9,10 @@
 `sent_before_durable`  a frame or an answer spoke of a vote, an entry, an ack or a leaf that the disk does not hold
 `unverified_lease`     a leader that was not made careless put together a lease that does not verify
 `halted`               a broken invariant, or a store refused, though nothing was done to engine or disk
+`isolated`             a node isolated itself, though no engine lies
 =====================  ================================================================================================
 
-The watcher changes nothing, and knows nothing of the faults.
+`epoch_watcher` adds what must hold of electorates. A watcher changes nothing, and knows nothing of the faults.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from govraft.node.core import RAFT_CHANNEL
 from govraft.node.effects import Send
 from govraft.testing.history import Certificate, NodeState
 from govraft.testing.simulation.commands import command_id_of
+from govraft.testing.simulation.epoch_watcher import EpochWatcher
 
 if TYPE_CHECKING:
     from govraft.testing.simulation.host import Host
@@ -73,7 +75,8 @@ class Watcher:
         self.commands: dict[bytes, str] = {}
         self.endings: list[tuple[str, str, str]] = []
         self.isolated: set[str] = set()
-        self._signed: dict[str, tuple[int, bytes]] = {}
+        self._signed: dict[tuple[str, int], tuple[int, bytes]] = {}
+        self.chain = EpochWatcher(world.cast.genesis, world.cast.is_valid(), self.find)
         self._shown: dict[str, tuple[Any, ...]] = {}
         self._counts: dict[str, int] = {}
         self._is_fresh_promised = world.plan.configuration.is_fresh_promised
@@ -124,6 +127,9 @@ class Watcher:
             return
         if core.convergence.isolation is not None:
             self.isolated.add(host.name)
+            if not self._world.plan.configuration.has_liar:
+                self.find("isolated", host.name, f"isolated itself: {core.convergence.isolation.detail}")
+        self.chain.look(host)
         standing = core.gate.standing()
         lease = standing.lease
         signed = core.convergence.cosigner.acked
@@ -178,10 +184,13 @@ class Watcher:
         record = host.disk.cosigner
         if record is None or record.seq < ack.seq:
             self._early(host, f"acks seq {ack.seq}, the disk tells {None if record is None else record.seq}")
-        before = self._signed.get(host.name)
+        self.chain.acking(host, ack)
+        # Another key is another cosigner.
+        cosigner = (host.name, host.generation)
+        before = self._signed.get(cosigner)
         if before is not None and (ack.seq < before[0] or (ack.seq == before[0] and ack.root != before[1])):
             self.find("signed_seq_fell", host.name, f"acks seq {ack.seq} after seq {before[0]}")
-        self._signed[host.name] = (ack.seq, ack.root)
+        self._signed[cosigner] = (ack.seq, ack.root)
 
     def answering(self, host: Host, seq: int) -> None:
         """A receipt for a seq is about to be given."""
@@ -201,11 +210,14 @@ class Watcher:
         if self.roots.get(checkpoint.seq) == checkpoint.root and checkpoint.seq <= self.certified_seq:
             self.certificates += 1
             return
+        judges = self.chain.judges(host, checkpoint.seq)
+        if not judges:
+            return
         machine = host.core.machine
         cluster = bytes.fromhex(machine.genesis.cluster_id)
         try:
             is_valid = self._world.cast.is_valid()
-            verify_lease(signed, machine.electorate, machine.genesis.origin, cluster, is_valid=is_valid)
+            verify_lease(signed, judges, machine.genesis.origin, cluster, is_valid=is_valid)
         except CertificateError as error:
             if host.name in self._world.careless:
                 return
@@ -213,6 +225,7 @@ class Watcher:
             self.find("unverified_lease", host.name, f"puts together what convinces nobody: {error}")
             return
         self.certificates += 1
+        self.chain.put_together(checkpoint.seq, judges)
         leaf = machine.leaf(checkpoint.seq)
         state_root = "" if leaf is None else leaf.state_root.hex()
         now = self._world.now
@@ -226,9 +239,9 @@ class Watcher:
                 self.look(other)
 
     def _show(self, host: Host, state: tuple[Any, ...]) -> None:
-        if self._shown.get(host.name) != (host.life, state):
-            self._shown[host.name] = (host.life, state)
+        if self._shown.get(host.label) != (host.life, state):
+            self._shown[host.label] = (host.life, state)
             standing, seq, certified, signed, leader, term = state
             self._world.history.append(
-                NodeState(self._world.now, host.name, host.life, standing, seq, certified, signed, leader, term)
+                NodeState(self._world.now, host.label, host.life, standing, seq, certified, signed, leader, term)
             )

@@ -34,6 +34,7 @@ class World:
         watcher: Holds every moment against what must always be true.
         moments: Crash points at which a node died.
         on_append: Told, once each, when a leader has appended and nobody has heard of it yet.
+        on_change: Told, once each, when a node has applied a change of the electorate that waits for its certificate.
         on_sign: By node: told once, when it is about to write that it acks a higher seq.
         careless: Nodes that, as leaders, put leases together before everybody has moved on.
         distrusted: Nodes whose engine lies.
@@ -56,6 +57,8 @@ class World:
             deliver=lambda target, source, channel, payload: self.hosts[target].on_frame(source, channel, payload),
             notify=lambda source, target, is_up: self.hosts[source].on_link(target, is_up),
             life=lambda name: self.hosts[name].present_life,
+            identity=lambda name: self.cast.certificate(name, self.hosts[name].generation),
+            knows=lambda name, other, shown: self.hosts[name].knows(other, shown),
         )
         self.hosts = {
             name: Host(
@@ -67,6 +70,7 @@ class World:
             for name, rate in zip(self.cast.names, configuration.rates, strict=True)
         }
         self.on_append: list[Callable[[Host], None]] = []
+        self.on_change: list[Callable[[Host], None]] = []
         self.on_sign: dict[str, Callable[[], None]] = {}
         self.liars = {name: Liar() for name in self.cast.names}
         self.careless: set[str] = set()
@@ -94,6 +98,7 @@ class World:
         return NodeCore(
             settings=NodeSettings(
                 node_id=host.name,
+                public_key=host.public_key,
                 heartbeat_ms=configuration.heartbeat_ms,
                 life=str(host.life),
                 snapshot_entries=configuration.snapshot_entries,
@@ -101,7 +106,7 @@ class World:
             ),
             genesis=self.cast.genesis,
             stored=stored,
-            signing=self.cast.signing(host.name),
+            signing=self.cast.signing(host.name, host.generation),
             is_valid=self.cast.is_valid(),
             clock=host.clock,
             entropy=entropy.randbytes,
@@ -122,7 +127,6 @@ class World:
         low, high = configuration.election_ms
         return PysyncobjSequencer(
             node_id=host.name,
-            observers=[member.id for member in self.cast.genesis.members if not member.voter],
             timing=EngineTiming(configuration.heartbeat_ms / 1_000, low / 1_000, high / 1_000),
             monotonic=lambda: host.clock.boottime() / 1e9,
             rng=stream(configuration.seed, f"engine {host.name} {host.life}"),
@@ -159,6 +163,11 @@ class World:
                     self.on_append.pop()(host)
             elif isinstance(operation, SetCosigner) and host.name in self.on_sign:
                 self.on_sign.pop(host.name)()
+
+    def noticed_change(self, host: Host) -> None:
+        """A change of the electorate waits for its certificate at a node."""
+        if self.on_change:
+            self.on_change.pop()(host)
 
     def start_all(self) -> None:
         """Begin."""

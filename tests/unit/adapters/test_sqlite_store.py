@@ -15,11 +15,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from govraft.adapters.sqlite_store import SqliteStore, read_leaves
+from govraft.adapters.sqlite_store import SqliteStore, create_store, read_leaves
 from govraft.adapters.store_guard import StoreGuard, guard_path
 from govraft.adapters.store_rows import journal_checksum, leaf_checksum
 from govraft.errors import CorruptionError, InvariantViolation, StorageError
-from govraft.ports.store import CosignerRecord, HardState, JournalEntry, Store, StoredLeaf, StoredState, WriteBatch
+from govraft.ports.store import (
+    CosignerRecord,
+    HardState,
+    JournalEntry,
+    Store,
+    StoredEpoch,
+    StoredLeaf,
+    StoredState,
+    WriteBatch,
+)
 
 CLUSTER = "c" * 64
 NODE = "node-1"
@@ -35,8 +44,13 @@ def one_write(number: int) -> WriteBatch:
     batch.append(JournalEntry(number, 7, b"entry %d" % number + bytes(500)))
     batch.set_hard_state(HardState(7, "node-2", number - 1))
     batch.add_leaf(number, b"leaf %d" % number + bytes(300), number - 1)
+    batch.add_epoch(*epoch_fields(number + 1))
     batch.set_cosigner(CosignerRecord(number, bytes([number % 256]) * 32))
     return batch
+
+
+def epoch_fields(epoch: int) -> tuple[int, int, bytes, bytes, bytes, bytes]:
+    return epoch, 2 * epoch, b"lease %d" % epoch, b"records", b"leaf", b""
 
 
 def expected_state(count: int, *, has_run_before: bool) -> StoredState:
@@ -47,6 +61,7 @@ def expected_state(count: int, *, has_run_before: bool) -> StoredState:
         cosigner=CosignerRecord(count, bytes([count % 256]) * 32) if count else None,
         isolation=None,
         has_run_before=has_run_before,
+        epochs=tuple(StoredEpoch(*epoch_fields(n + 1)) for n in range(1, count + 1)),
     )
 
 
@@ -130,6 +145,40 @@ def test_everything_written_is_there_after_reopening(path: Path) -> None:
     store.close()
 
 
+def test_an_epoch_that_is_there_is_written_once(path: Path) -> None:
+    fill(path, 3)
+    store = open_store(path)
+    batch = WriteBatch()
+    batch.add_epoch(2, 4, b"a later certificate of the same", b"", b"", b"")
+    store.write(batch)
+    store.close()
+    assert open_store(path).load().epochs == expected_state(3, has_run_before=True).epochs
+
+
+@pytest.mark.parametrize(("epoch", "seq"), [(6, 20), (2, 5), (5, 8), (1, 4)])
+def test_an_epoch_out_of_order_is_refused(path: Path, epoch: int, seq: int) -> None:
+    fill(path, 3)
+    store = open_store(path)
+    batch = WriteBatch()
+    batch.add_epoch(epoch, seq, b"lease", b"", b"", b"")
+    with pytest.raises(InvariantViolation, match=f"epoch {epoch}"):
+        store.write(batch)
+    assert store.load().epochs == expected_state(3, has_run_before=True).epochs
+
+
+def test_the_store_of_a_joining_node_begins_with_the_epochs(path: Path) -> None:
+    epochs = expected_state(3, has_run_before=False).epochs
+    create_store(path, cluster_id=CLUSTER, node_id=NODE, epochs=epochs)
+    store = SqliteStore(path, cluster_id=CLUSTER, node_id=NODE, may_create=False)
+    state = store.load()
+    assert (state.epochs, state.has_run_before, len(state.leaves)) == (epochs, False, 0)
+    batch = WriteBatch()
+    batch.add_epoch(*epoch_fields(5))
+    store.write(batch)
+    store.close()
+    assert len(open_store(path).load().epochs) == 4
+
+
 def test_a_store_that_was_only_opened_counts_as_run_before(path: Path) -> None:
     open_store(path).close()
     store = open_store(path)
@@ -196,6 +245,7 @@ for number in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
     batch.append(JournalEntry(number, 7, b"entry %d" % number + bytes(500)))
     batch.set_hard_state(HardState(7, "node-2", number - 1))
     batch.add_leaf(number, b"leaf %d" % number + bytes(300), number - 1)
+    batch.add_epoch(number + 1, 2 * number + 2, b"lease %d" % (number + 1), b"records", b"leaf", b"")
     batch.set_cosigner(CosignerRecord(number, bytes([number % 256]) * 32))
     store.write(batch)
     print(number, flush=True)
@@ -368,7 +418,7 @@ def test_a_directory_or_a_missing_directory_is_refused(tmp_path: Path) -> None:
     ("statement", "message"),
     [
         ("PRAGMA application_id = 1", "is not a govraft store"),
-        ("PRAGMA user_version = 3", "schema version 3, this govraft reads 2"),
+        ("PRAGMA user_version = 2", "schema version 2, this govraft reads 3"),
         ("UPDATE meta SET value = 'f' WHERE key = 'cluster_id'", "belongs to cluster_id `f`"),
         ("UPDATE meta SET value = 'node-2' WHERE key = 'node_id'", "belongs to node_id `node-2`"),
         ("DELETE FROM meta WHERE key = 'node_id'", "does not say which node"),
@@ -387,6 +437,14 @@ def test_a_directory_or_a_missing_directory_is_refused(tmp_path: Path) -> None:
         ("UPDATE leaves SET checksum = x'00' WHERE seq = 5", "damaged leaf at seq 5"),
         ("DELETE FROM leaves WHERE seq = 5", "lacks the leaf of seq 5"),
         ("DELETE FROM leaves WHERE seq = 10", "number of leaves should be 10, is 9"),
+        ("UPDATE epochs SET lease = x'00' WHERE epoch = 5", "damaged row of epoch 5"),
+        ("UPDATE epochs SET records = leaf, leaf = records WHERE epoch = 5", "damaged row of epoch 5"),
+        ("UPDATE epochs SET seq = 11 WHERE epoch = 5", "damaged row of epoch 5"),
+        ("UPDATE epochs SET epoch = 14 WHERE epoch = 5", "lacks epoch 5"),
+        ("UPDATE epochs SET epoch = 1 WHERE epoch = 2", "lacks epoch 2"),
+        ("DELETE FROM epochs WHERE epoch = 2", "lacks epoch 2"),
+        ("DELETE FROM epochs WHERE epoch = 11", "number of epochs should be 10, is 9"),
+        ("DROP TABLE epochs", "tables, indices or triggers"),
         ("UPDATE records SET value = '{}' WHERE name = 'hard_state'", "damaged record `hard_state`"),
         ("UPDATE records SET value = '{\"seq\":1}' WHERE name = 'cosigner'", "damaged record `cosigner`"),
         ("DELETE FROM records WHERE name = 'cosigner'", "last signed seq should be 10, is 0"),
@@ -519,7 +577,7 @@ def test_a_disk_that_cannot_be_written_stops_the_start(path: Path) -> None:
     tool = sqlite3.connect(path, isolation_level=None)
     tool.execute("BEGIN IMMEDIATE")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("govraft.adapters.sqlite_store._BUSY_TIMEOUT_S", 0.01)
+        patch.setattr("govraft.adapters.store_files._BUSY_TIMEOUT_S", 0.01)
         with pytest.raises(StorageError, match="cannot write"):
             open_store(path)
     tool.execute("ROLLBACK")

@@ -45,6 +45,10 @@ def isolate(reason: str) -> Callable[[WriteBatch], None]:
     return lambda made: made.set_isolation(reason, "", b"")
 
 
+def epoch(number: int, seq: int) -> Callable[[WriteBatch], None]:
+    return lambda made: made.add_epoch(number, seq, b"lease", b"", b"", b"")
+
+
 def after(*writes: Callable[[WriteBatch], None], start: Progress | None = None) -> Progress:
     return advance(start or Progress(), batch(*writes))
 
@@ -52,6 +56,20 @@ def after(*writes: Callable[[WriteBatch], None], start: Progress | None = None) 
 def refuses(message: str, *writes: Callable[[WriteBatch], None], start: Progress | None = None) -> None:
     with pytest.raises(InvariantViolation, match=message):
         after(*writes, start=start)
+
+
+def test_epochs_follow_each_other_without_gaps() -> None:
+    assert after(epoch(2, 2), epoch(3, 9)).epoch_seqs == (2, 9)
+    refuses("epoch 3 does not follow epoch 1", epoch(3, 9))
+    refuses("epoch 1 does not follow", epoch(1, 1))
+    refuses("epoch 2 must begin after seq 1", epoch(2, 1))
+    refuses("epoch 3 must begin after seq 9", epoch(2, 9), epoch(3, 9))
+    refuses("must begin after", epoch(2, 2**63))
+
+
+def test_an_epoch_is_never_replaced() -> None:
+    assert after(epoch(2, 5), epoch(3, 9), epoch(2, 5)).epoch_seqs == (5, 9)
+    refuses("epoch 2 began at seq 5, not at 6", epoch(2, 5), epoch(3, 9), epoch(2, 6))
 
 
 def test_an_empty_batch_changes_nothing() -> None:

@@ -47,6 +47,17 @@ def test_members_recognise_each_other() -> None:
     assert not server_end.session_reused
 
 
+def test_two_certificates_of_one_name_are_told_apart() -> None:
+    new = NodeIdentity.create("b")
+    new_b = member("b", new)
+    for order in ([B, new_b], [new_b, B]):
+        for identity, expected in ((IDENTITIES["b"], B), (new, new_b)):
+            server_end, _ = handshake(server_context(IDENTITIES["a"], order), client_context(identity, A))
+            assert pinned_member(server_end, order) is expected
+            _, client_end = handshake(server_context(identity, [A]), client_context(IDENTITIES["a"], *order))
+            assert pinned_member(client_end, order) is expected
+
+
 def test_both_sides_must_present_a_certificate() -> None:
     bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     bare.check_hostname = False

@@ -12,19 +12,22 @@ from typing import Any, NamedTuple
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from govraft.adapters.clocks import SystemClock
 from govraft.api.peer_credentials import PeerRules
 from govraft.cli.main import run
 from govraft.core.codec.note import Checkpoint, Note, NoteSignature, cosignature_key_id, cosigned_message, format_note
 from govraft.core.convergence.certificate import key_name
-from govraft.core.crypto.keys import key_id
 from govraft.core.machine.entry import encode_entry
-from govraft.core.machine.machine import Machine
 from govraft.core.model.outcome import Rejected
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.model.units import WallMs
 from govraft.core.model.verdict import Deny, Verdict
-from govraft.errors import InputError, RejectedError
+from govraft.errors import RejectedError
+from govraft.node.attestation_reads import attestation_reads
+from govraft.node.authority_reads import authority_reads
+from govraft.node.world_reads import world_reads
+from govraft.testing.evidence_sample import EvidenceSample
 from govraft.testing.node_stub import NodeStub, allow
 from govraft.testing.sample import SampleCluster
 
@@ -34,9 +37,9 @@ class MachineNode:
 
     def __init__(self, sample: SampleCluster) -> None:
         self.sample = sample
-        self.machine = Machine(sample.genesis)
-        self.leaves: list[bytes] = [self.machine.genesis_leaf]
-        self.entries: list[bytes | None] = [None]
+        self.evidence = EvidenceSample(sample, quarantined=())
+        self.machine = self.evidence.machine
+        self.leaves, self.entries = self.evidence.leaves, self.evidence.entries
         self.waits: list[str] = []
         self.decide: Callable[[Request], Verdict] = lambda _: allow()
 
@@ -63,6 +66,7 @@ class MachineNode:
                 "leaf": applied.leaf,
                 "proof": self.machine.lineage.inclusion_proof(applied.seq - 1, applied.seq),
                 "certificate": self.certificate(),
+                "lease": self.evidence.lease(),
             }
         return receipt
 
@@ -78,13 +82,34 @@ class MachineNode:
         return format_note(Note(body, tuple(signatures)))
 
     def read(self, what: str, params: dict[str, Any]) -> object:
-        return getattr(self, f"read_{what}")(params)
+        own = getattr(self, f"read_{what}", None)
+        if own is not None:
+            return own(params)
+        reads = {**authority_reads(self.machine), **world_reads(self.machine)}
+        return reads[what](params)
 
     def read_status(self, _: dict[str, Any]) -> object:
         return {"node": "n1", "version": "0.1.0", "seq": self.machine.seq, "standing": "allow", "lease_ms": 900}
 
     def read_genesis(self, _: dict[str, Any]) -> object:
         return self.sample.genesis.encode()
+
+    def read_epochs(self, _: dict[str, Any]) -> object:
+        return {"epochs": [], "next": None}
+
+    def read_epoch_links(self, _: dict[str, Any]) -> object:
+        return []
+
+    def read_proof(self, params: dict[str, Any]) -> object:
+        lineage, newest = self.machine.lineage, self.machine.seq
+        earlier = params.get("from", 0)
+        return {
+            "certified_seq": newest,
+            "note": self.certificate(),
+            "proof": lineage.inclusion_proof(params["seq"] - 1, newest),
+            "from_root": lineage.root(earlier) if earlier else b"",
+            "consistency": lineage.consistency_proof(earlier, newest) if earlier else [],
+        }
 
     def read_certificate(self, _: dict[str, Any]) -> object:
         return {"seq": self.machine.seq, "note": self.certificate()}
@@ -93,53 +118,9 @@ class MachineNode:
         members = self.machine.electorate.members
         return [{"id": m.id, "voter": m.voter, "address": m.address, "public_key": m.public_key.hex()} for m in members]
 
-    def read_authorities(self, _: dict[str, Any]) -> object:
-        listed = [
-            {"id": a.id, "key_id": key_id(a.public_key), "public_key": a.public_key.hex(), "roles": list(a.roles)}
-            for a in self.machine.authorities.values()
-        ]
-        return {"authorities": listed, "thresholds": self.machine.thresholds}
-
-    def read_policies(self, _: dict[str, Any]) -> object:
-        active = self.machine.active_policies
-        versions = [
-            {
-                "version": v.version,
-                "digest": v.digest,
-                "policies": len(v.policy_ids),
-                "seq": v.seq,
-                "time": v.time,
-                "authors": list(v.authors),
-            }
-            for v in self.machine.policy_versions
-        ]
-        return {"active": active and {"version": active.version, "digest": active.digest}, "versions": versions}
-
-    def read_policy(self, params: dict[str, Any]) -> object:
-        version = params.get("version", 0)
-        bundle = self.machine.policy_bundle(version) if version else self.machine.active_policies
-        if bundle is None:
-            raise InputError("no such version", code="policy_unknown")
-        return {
-            "version": bundle.version,
-            "digest": bundle.digest,
-            "schema": bundle.schema,
-            "policies": bundle.policies,
-        }
-
     def read_entities(self, params: dict[str, Any]) -> object:
-        uids = sorted(uid for uid in self.machine.entities if uid > params.get("after", ""))
-        page = [self._entity(uid) for uid in uids[:2]]
-        return {"entities": page, "next": page[-1]["uid"] if len(uids) > 2 else None}
-
-    def read_entity(self, params: dict[str, Any]) -> object:
-        if params["uid"] not in self.machine.entities:
-            raise InputError("no such entity", code="entity_unknown")
-        return self._entity(params["uid"])
-
-    def _entity(self, uid: str) -> dict[str, Any]:
-        item = self.machine.entities[uid]
-        return {"uid": uid, "attrs": item.attrs, "parents": list(item.parents)}
+        # Pages of two, so that every reader has to ask again.
+        return world_reads(self.machine)["entities"]({**params, "limit": 2})
 
     def read_marks(self, _: dict[str, Any]) -> object:
         return [
@@ -147,6 +128,16 @@ class MachineNode:
             for (kind, target), marks in self.machine.marked.items()
             for name, mark in marks.items()
         ]
+
+    def read_signers(self, params: dict[str, Any]) -> object:
+        return authority_reads(self.machine)["signers"](params)
+
+    def read_attestation(self, params: dict[str, Any]) -> object:
+        return attestation_reads(self.machine, SystemClock())["attestation"](params)
+
+    def read_attestations(self, params: dict[str, Any]) -> object:
+        # Pages of one, so that every reader has to ask again.
+        return attestation_reads(self.machine, SystemClock())["attestations"]({**params, "limit": 1})
 
     def read_lineage(self, params: dict[str, Any]) -> object:
         # Pages of three, so that every reader has to ask again.

@@ -58,6 +58,7 @@ def test_receipt_and_certificate_are_proven(history, tmp_path: Path) -> None:
     done = history("verify", tmp_path / "r.json", "-o", "json")
     assert done.code == 0, done.err
     assert (done.data["command"], done.data["command_seq"], done.data["fields"]["id"]) == ("revoke", 7, AGENT)
+    assert done.data["nodes_until"] < done.data["clients_until"] < done.data["permits_until"]
     (tmp_path / "note").write_bytes(history.node.certificate())
     done = history("verify", tmp_path / "note", "-o", "json")
     assert (done.code, done.data["kind"], done.data["seq"]) == (0, "certificate", 7)

@@ -53,7 +53,13 @@ def test_patch_delete_show(cluster, tmp_path: Path) -> None:
         cluster("entity", "patch", AGENT, "--set", 'n={"a":[1]}', "--unset", "m", "--add-parent", 'Team::"t"').code == 0
     )
     shown = cluster("entity", "show", AGENT, "-o", "json").data
-    assert shown == {"uid": AGENT, "attrs": {"n": {"a": [1]}}, "parents": ['Team::"t"'], "marks": []}
+    assert shown == {
+        "uid": AGENT,
+        "attrs": {"n": {"a": [1]}},
+        "parents": ['Team::"t"'],
+        "domain": "root",
+        "marks": [],
+    }
     assert cluster("entity", "delete", AGENT).code == 0
     assert cluster("entity", "show", AGENT).code == 2
     assert cluster("entity", "delete", AGENT).code == 1

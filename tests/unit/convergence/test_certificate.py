@@ -260,8 +260,8 @@ def test_only_members_are_heard(world):
 
 def test_a_cosignature_must_be_over_the_acks_own_checkpoint(world):
     def verify(signed: Signed) -> None:
-        ack = open_ack(signed, world.electorate, world.cluster, world.is_valid)
-        verify_cosignature(ack, world.electorate, world.origin, is_valid=world.is_valid)
+        member, ack = open_ack(signed, world.electorate, world.cluster, world.is_valid)
+        verify_cosignature(ack, member, world.origin, is_valid=world.is_valid)
 
     probe = world.probe(5)
     verify(world.ack("b", probe))

@@ -19,11 +19,17 @@ class Leading:
 
     def begin(self, seq=1, term=1):
         return self.leader.begin(
-            seq=seq, root=self.world.root(seq), sections=self.world.sections, epoch=1, term=term, now=self.now
+            seq=seq,
+            root=self.world.root(seq),
+            sections=self.world.sections,
+            electorates=(self.world.electorate,),
+            term=term,
+            now=self.now,
         )
 
     def take(self, signed):
-        return self.leader.take(signed, Ack.decode(signed.body), self.world.electorate, self.now)
+        ack = Ack.decode(signed.body)
+        return self.leader.take(signed, ack, self.world.electorate.find(ack.node), self.now)
 
     def ack(self, node, probe, **changes):
         return self.take(self.world.ack(node, probe, **changes))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from operator import methodcaller
+from typing import Any
 
 import pytest
 
@@ -124,8 +125,7 @@ class Member:
         simulation = self.simulation
         self.sequencer = PysyncobjSequencer(
             node_id=self.id,
-            voters=simulation.voters,
-            observers=simulation.observers,
+            **self.electorate(),
             journal=list(self.disk.journal),
             hard_state=self.disk.hard_state,
             timing=TIMING,
@@ -142,6 +142,10 @@ class Member:
             if peer != self.id:
                 self.sequencer.link(peer, True)
         self.flush()
+
+    def electorate(self) -> dict[str, Any]:
+        """What a start says of the members."""
+        return {"voters": self.simulation.voters, "observers": self.simulation.observers}
 
     def crash(self) -> None:
         self.sequencer = None
@@ -229,6 +233,9 @@ class Member:
 class Simulation:
     """A cluster, its network and its nemesis."""
 
+    member_type: type[Member] = Member
+    disk_type: type[Disk] = Disk
+
     def __init__(self, seed: int, voters: int = 3, observers: int = 0) -> None:
         self.rng = random.Random(seed)
         self.now = 0.0
@@ -242,7 +249,7 @@ class Simulation:
         self.proposed = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
-        self.members = {name: Member(self, name) for name in [*self.voters, *self.observers]}
+        self.members = {name: self.member_type(self, name) for name in [*self.voters, *self.observers]}
         for member in self.members.values():
             member.start()
             self.after(self.rng.uniform(0, TICK_S), partial(self._tick, member))

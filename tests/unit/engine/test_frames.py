@@ -48,13 +48,14 @@ def body(**changes: object) -> bytes:
         "prev_index": 2,
         "prev_term": 1,
         "entries": [[1, b"\0a"]],
+        "epoch": 4,
     }
     fields.update(changes)
     return bytes(msgpack.packb({key: value for key, value in fields.items() if value is not ...}))
 
 
 def test_the_unchanged_body_is_accepted() -> None:
-    assert decode_frame(body()) == AppendEntries(3, 5, 2, 1, ((1, b"\0a"),))
+    assert decode_frame(body()) == AppendEntries(3, 5, 2, 1, ((1, b"\0a"),), 4)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,9 @@ def test_the_unchanged_body_is_accepted() -> None:
         body(term=0),
         body(term=-1),
         body(term=2**62 + 1),
+        body(epoch=...),
+        body(epoch=0),
+        body(epoch=2**62 + 1),
         body(prev_index=2**63),
         body(prev_index=0),
         body(prev_term=0),

@@ -126,22 +126,6 @@ def test_impossible_members_are_refused(timing: EngineTiming, voters: list[str],
         Single(timing, voters, observers=observers)
 
 
-def test_a_node_must_be_a_member(timing: EngineTiming) -> None:
-    with pytest.raises(InputError, match="`z` is no member"):
-        PysyncobjSequencer(
-            node_id="z",
-            voters=["a"],
-            journal=[],
-            hard_state=HardState(),
-            timing=timing,
-            monotonic=lambda: 0.0,
-            rng=random.Random(1),
-            send=lambda *_: None,
-            record=lambda _op: None,
-            on_commit=lambda *_: None,
-        )
-
-
 @pytest.mark.parametrize("times", [(0.0, 1.0, 2.0), (0.1, 0.3, 1.0), (0.1, 0.5, 0.5), (float("nan"), 1.0, 2.0)])
 def test_impossible_timing_is_refused(times: tuple[float, float, float]) -> None:
     with pytest.raises(InputError):

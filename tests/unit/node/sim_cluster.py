@@ -37,6 +37,8 @@ from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
 from govraft.node.core import NodeCore, NodeSettings
 from govraft.node.effects import Effects
 from govraft.ports.store import (
+    AddEpoch,
+    AddEquivocation,
     AddLeaf,
     Append,
     HardState,
@@ -44,6 +46,8 @@ from govraft.ports.store import (
     SetCosigner,
     SetHardState,
     SetIsolation,
+    StoredEpoch,
+    StoredEquivocation,
     StoredLeaf,
     StoredSnapshot,
     StoredState,
@@ -83,6 +87,8 @@ class Disk:
         self.journal: list = []
         self.hard_state = HardState()
         self.leaves: list[StoredLeaf] = []
+        self.epochs: list[StoredEpoch] = []
+        self.equivocations: list[StoredEquivocation] = []
         self.cosigner = None
         self.isolation = None
         self.ran = False
@@ -95,7 +101,15 @@ class Disk:
         snapshot = None if self.snapshot is None else StoredSnapshot(self.snapshot, "disk.snapshot")
         leaves = list(self.leaves)
         return StoredState(
-            list(self.journal), self.hard_state, leaves, self.cosigner, self.isolation, ran, snapshot=snapshot
+            list(self.journal),
+            self.hard_state,
+            leaves,
+            self.cosigner,
+            self.isolation,
+            ran,
+            snapshot=snapshot,
+            epochs=tuple(self.epochs),
+            equivocations=tuple(self.equivocations),
         )
 
     def read_journal(self, first: int, last: int) -> list[JournalEntry]:
@@ -113,8 +127,12 @@ class Disk:
                 self.hard_state = op.hard_state
             elif isinstance(op, AddLeaf):
                 self.leaves.append(StoredLeaf(op.index, op.leaf))
+            elif isinstance(op, AddEpoch):
+                self.epochs.append(op.epoch)
             elif isinstance(op, SetCosigner):
                 self.cosigner = op.record
+            elif isinstance(op, AddEquivocation):
+                self.equivocations.append(op.evidence)
             elif isinstance(op, SetIsolation):
                 self.isolation = self.isolation or op.record
 
@@ -139,6 +157,11 @@ class SimNode:
     paused: bool = False
     life: int = 0
     writing: tuple[int, Effects] | None = None
+
+    @property
+    def member_id(self) -> str:
+        """What the node calls itself; a test may run two nodes of one id."""
+        return self.id.partition("'")[0]
 
 
 class Network:
@@ -223,7 +246,7 @@ class Network:
             if node.paused:
                 self.queue.append((self.now_ns + NS_PER_MS, number, source, target, channel, payload))
             elif node.core is not None and (source, target) not in self.cut:
-                node.core.on_frame(source, channel, payload)
+                node.core.on_frame(self.nodes[source].member_id, channel, payload)
 
     def turn(self, node: SimNode) -> None:
         """As the runtime does it: one write at a time, and nothing leaves before it is durable."""
@@ -374,6 +397,7 @@ class SimCluster(Network, Signing):
         watcher: Watcher | None = None,
         snapshot_entries: int = SNAPSHOT_ENTRIES,
         window_entries: int = ENGINE_WINDOW_ENTRIES,
+        observers: tuple[str, ...] = (),
     ) -> None:
         super().__init__(seed=seed, watcher=watcher)
         self.snapshot_entries, self.window_entries = snapshot_entries, window_entries
@@ -381,7 +405,7 @@ class SimCluster(Network, Signing):
         names = [f"node-{place}" for place in range(1, nodes + 1)]
         self.nodes = {name: SimNode(name, NodeIdentity.create(name), Clock(self)) for name in names}
         identities = {name: node.identity for name, node in self.nodes.items()}
-        self.genesis = make_genesis(identities, self.authority_keys, quorum)
+        self.genesis = make_genesis(identities, self.authority_keys, quorum, observers=observers)
         for name in names:
             self.start(name)
 
@@ -403,6 +427,7 @@ class SimCluster(Network, Signing):
         node.core = NodeCore(
             settings=NodeSettings(
                 node_id=name,
+                public_key=node.identity.public_key,
                 heartbeat_ms=HEARTBEAT_MS,
                 life=str(node.life),
                 snapshot_entries=self.snapshot_entries,

@@ -102,6 +102,13 @@ groups = ["{group}"]
         (("[listen]", "[storage]\nwindow_entries = 1000001\n[listen]"), "storage.window_entries"),
         (("[listen]", "[storage]\nwindow_entries = '64'\n[listen]"), "storage.window_entries"),
         (("[listen]", "[storage]\nsurprise = 1\n[listen]"), "storage"),
+        (("[listen]", "[decisions]\nmode = 'lax'\n[listen]"), "decisions.mode"),
+        (("[listen]", "[decisions]\nmode = 1\n[listen]"), "decisions.mode"),
+        (("[listen]", "[decisions]\nmasked = ['action']\n[listen]"), "decisions.masked"),
+        (("[listen]", "[decisions]\nmasked = 'principal'\n[listen]"), "decisions.masked"),
+        (("[listen]", "[decisions]\nanchor_s = 0\n[listen]"), "decisions.anchor_s"),
+        (("[listen]", "[decisions]\nanchor_s = 86401\n[listen]"), "decisions.anchor_s"),
+        (("[listen]", "[decisions]\nstrict = true\n[listen]"), "decisions"),
         (("[listen]", "[peers]\nb = 'nowhere'\n[listen]"), "peers.b"),
         (("[listen]", "[peers]\n" + "".join(f"n{n} = 'h:1'\n" for n in range(74)) + "[listen]"), "peers"),
         (("[listen]", "[surprise]\n[listen]"), ""),
@@ -160,8 +167,6 @@ def test_the_genesis_must_fit(write, tmp_path):
     (tmp_path / "genesis.json").write_bytes(genesis.encode())
     assert load_genesis(load_config(write(GOOD))) == genesis
     for change, key in (
-        (('id = "a"', 'id = "z"'), "node.id"),
-        (("[listen]", "[peers]\nz = 'h:1'\n[listen]"), "peers.z"),
         (
             ("[listen]", "[timing]\nheartbeat_ms = 334\nelection_min_ms = 2000\nelection_max_ms = 3000\n[listen]"),
             "timing.heartbeat_ms",
@@ -170,3 +175,13 @@ def test_the_genesis_must_fit(write, tmp_path):
         with pytest.raises(ConfigError) as caught:
             load_genesis(load_config(write(GOOD.replace(*change))))
         assert caught.value.key == key
+
+
+def test_a_decision_log_is_best_effort_unless_it_is_to_be_strict(write, tmp_path):
+    config = load_config(write(GOOD))
+    assert (config.decision_mode, config.decision_masks, config.anchor_s) == ("best_effort", (), 300)
+    assert config.decision_log == tmp_path / "data" / "decisions.db"
+    text = GOOD + '[decisions]\nmode = "strict"\nmasked = ["principal", "context.user.email"]\nanchor_s = 1\n'
+    config = load_config(write(text))
+    assert (config.decision_mode, config.anchor_s) == ("strict", 1)
+    assert config.decision_masks == ("principal", "context.user.email")

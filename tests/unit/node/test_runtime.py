@@ -84,12 +84,18 @@ class FakeStore:
 class FakePeers:
     def __init__(self):
         self.sent = []
+        self.members, self.told = None, []
         self.failure = None
+
+    def set_members(self, members):
+        self.members = members
+        self.told.append("members")
 
     def send(self, peer, channel, payload):
         if self.failure is not None:
             raise self.failure
         self.sent.append((peer, payload))
+        self.told.append(payload.decode())
         return True
 
 
@@ -478,5 +484,19 @@ def test_the_core_hears_of_links():
         before = bench.core.settled
         await turns()
         assert bench.core.settled > before
+
+    run(test)
+
+
+def test_members_are_changed_once_it_is_written():
+    async def test(bench):
+        bench.core.effects.members = ("the new ones",)
+        bench.promise("for one of them")
+        await bench.write_began()
+        assert bench.peers.members is None
+        bench.store.proceed.release()
+        await bench.eventually(lambda: bench.called)
+        assert bench.peers.members == ("the new ones",)
+        assert bench.peers.told == ["members", "for one of them"], "some of what is sent is for those who come"
 
     run(test)

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from changing_electorate import ChangingArena
 from sim_cluster import SimCluster
-from simulation.arena import Arena
+from simulation.arena import Arena, fake_sign
 from simulation.checkers import ConvergenceWatcher
 
-from govraft.core.codec.note import format_note, parse_note
+from govraft.core.codec.note import NoteSignature, cosignature_key_id, cosigned_message, format_note, parse_note
 from govraft.core.machine.machine import Machine
 from govraft.core.machine.snapshot import Snapshot
 from govraft.errors import CorruptionError
@@ -232,11 +233,61 @@ def test_a_changed_record_is_refused(sim: Arena) -> None:
     refused(sim, "section `entities` has another digest.*remove it")
 
 
-@pytest.mark.parametrize("section", ["electorate", "authorities"])
-def test_another_electorate_than_that_of_the_genesis_is_refused(sim: Arena, section: str) -> None:
+@pytest.mark.parametrize(
+    ("section", "what"),
+    [("electorate", "is not one of this genesis"), ("authorities", "has another digest than the lineage says")],
+)
+def test_another_electorate_or_other_authorities_are_refused(sim: Arena, section: str, what: str) -> None:
     sections = Snapshot.decode(sim.nodes["b"].disk.snapshot).sections
     change(sim, sections={**sections, section: {}})
-    refused(sim, f"section `{section}` is not that of the genesis")
+    refused(sim, f"section `{section}` {what}")
+
+
+# After the electorate has changed.
+
+
+@pytest.fixture
+def changed() -> ChangingArena:
+    """`c` is removed at seq 3; the others have a snapshot of a later seq."""
+    sim = ChangingArena(3, snapshot_entries=5)
+    sim.lead("a", "b", "c")
+    sim.commit()
+    sim.commit_envelopes(sim.remove("c"))
+    for number in range(8):
+        sim.commit_envelopes(sim.put(f"p{number}"))
+        sim.step(100)
+    sim.run_until(lambda: sim.nodes["b"].disk.snapshot is not None and sim.serving("b"), limit_ms=3000)
+    return sim
+
+
+def test_a_start_from_a_snapshot_of_a_later_epoch(changed: ChangingArena) -> None:
+    before = changed.core("b").machine
+    changed.crash("b")
+    changed.start("b")
+    core = changed.core("b")
+    assert (core.machine.root, core.machine.epoch) == (before.root, 2)
+    assert (core.epochs.certified.epoch, core.epochs.waiting, core.epochs.absence) == (2, [], "")
+    changed.run_until(lambda: changed.serving("b"), limit_ms=4000)
+
+
+def test_a_former_electorate_certifies_no_snapshot(changed: ChangingArena) -> None:
+    """`a` and `c` would have been a quorum before; now `c` counts for nothing."""
+    snapshot = Snapshot.decode(changed.nodes["b"].disk.snapshot)
+    note = parse_note(snapshot.certificate)
+    former = [line for line in note.signatures if line.name.endswith("/a")]
+    assert len(former) == 1
+    name, key = f"{changed.genesis.origin}/c", changed.nodes["c"].identity.public_key
+    cosigned = fake_sign(key, cosigned_message(note.body, 7))
+    former.append(NoteSignature(name, cosignature_key_id(name, key), 7, cosigned))
+    forged = format_note(msgspec.structs.replace(note, signatures=tuple(former)))
+    change(changed, certificate=forged)
+    refused(changed, "has 1 of 2 cosignatures")
+
+
+def test_a_snapshot_without_the_epochs_that_lead_to_it_is_refused(changed: ChangingArena) -> None:
+    disk(changed).epochs = []
+    with pytest.raises(CorruptionError, match="epoch 2 is not that"):
+        changed.start("b")
 
 
 def test_an_unknown_section_is_refused(sim: Arena) -> None:

@@ -248,8 +248,8 @@ def test_caches_stay_within_their_bounds(monkeypatch: pytest.MonkeyPatch) -> Non
     bundle = compiled(ANYTHING)
     for number in range(50):
         bundle.evaluate(request(principal=f'U::"{number}"'), WORLD)
-        assert len(bundle._slices) <= 10
-        assert bundle._slices.weight <= 25
+        assert len(bundle.caches.slices) <= 10
+        assert bundle.caches.slices.weight <= 25
 
 
 def test_hidden_failures_of_the_engine_deny(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,10 @@ import pytest
 
 from govraft.core.machine.entry import encode_entry
 from govraft.core.machine.machine import AppliedEntry, Machine
+from govraft.core.model.authority import Assignment, Role
 from govraft.core.model.commands import (
+    AuthorityAssign,
+    DomainCreate,
     EntityFields,
     EntityPut,
     PolicyActivate,
@@ -67,10 +70,49 @@ class Bench:
     def put(self, *entities: tuple[str, dict[str, Any], tuple[str, ...]]) -> str:
         return self.do(self.command(EntityPut, entities=tuple(EntityFields(*entity) for entity in entities)))
 
+    def put_into(self, domain: str, *entities: tuple[str, tuple[str, ...]], by: str = "olga") -> str:
+        fields = tuple(EntityFields(uid, {}, parents) for uid, parents in entities)
+        return self.do(self.command(EntityPut, domain=domain, entities=fields), by)
+
+    def create(self, identifier: str, parent: str = "root", by: tuple[str, ...] = ("rita", "ruth")) -> str:
+        return self.do(self.command(DomainCreate, id=identifier, parent=parent), *by)
+
+    def assign(self, authority: str, *assignments: str) -> None:
+        """Give an authority these roles, each as `role@domain`, and no others."""
+        parts = sorted(Assignment(Role(role), domain) for role, _, domain in (x.partition("@") for x in assignments))
+        command = self.command(AuthorityAssign, id=authority, assignments=tuple(parts))
+        assert self.do(command, "rita", "ruth") == "applied"
+
+    def publish_in(self, domain: str, *policies: str, by: str = "pat", **fields: Any) -> str:
+        """Publish the next version of a domain, and activate it."""
+        latest = self.machine.state.policies.of(domain).latest
+        defaults: dict[str, Any] = {
+            "version": 1 if latest is None else latest.version + 1,
+            "expected": "" if latest is None else latest.digest,
+            "schema": SCHEMA if latest is None and domain == "root" else None,
+            "policies": policies,
+            "removed": (),
+        }
+        done = self.do(self.command(PolicyPublish, domain=domain, **{**defaults, **fields}), by)
+        if done != "applied":
+            return done
+        made = self.machine.state.policies.of(domain).latest
+        assert made is not None
+        return self.do(self.command(PolicyActivate, domain=domain, version=made.version, digest=made.digest), by)
+
 
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+@pytest.fixture
+def tree(bench: Bench) -> Bench:
+    """root ─ eng ─ web, root ─ ops; oscar is operator and paula policy authority of eng only."""
+    assert bench.create("eng") == bench.create("web", "eng") == bench.create("ops") == "applied"
+    bench.assign("oscar", "operator@eng")
+    bench.assign("paula", "policy@eng")
+    return bench
 
 
 @pytest.fixture

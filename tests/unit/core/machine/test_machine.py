@@ -15,7 +15,7 @@ from govraft.core.machine.machine import Machine
 from govraft.core.machine.records import SECTIONS
 from govraft.core.machine.state import State
 from govraft.core.model import limits
-from govraft.core.model.commands import EntityDelete, EntityPut, Revoke, TargetKind
+from govraft.core.model.commands import EntityDelete, Revoke, TargetKind
 from govraft.core.model.outcome import Applied, Rejected, Rejection
 from govraft.core.model.units import WallMs
 from govraft.errors import InvariantViolation
@@ -193,7 +193,7 @@ def break_handler(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setitem(dispatch.HANDLERS, Revoke, broken)
+    monkeypatch.setitem(dispatch.HANDLERS, Revoke, dispatch.HANDLERS[Revoke]._replace(decide=broken))
 
 
 def test_defect_while_deciding_is_rejected(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,11 +253,10 @@ def test_examine_gives_the_command(bench: Any) -> None:
     assert isinstance(bench.machine.examine(b"", WallMs(bench.time)), Rejected)
 
 
-def test_observers_and_epochs_are_read_from_the_genesis() -> None:
+def test_a_fresh_machine_has_the_electorate_of_the_genesis() -> None:
     machine = Machine(SampleCluster(voters=1, observers=2).genesis)
     assert [member.id for member in machine.electorate.voters] == ["n1"]
     assert len(machine.electorate.members) == 3
     assert machine.has_marks is False
     assert machine.marks("node", "n1") == {}
     assert machine.known_command("x") is None
-    assert EntityPut.__struct_fields__[-1] == "entities"

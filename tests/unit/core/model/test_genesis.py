@@ -95,7 +95,11 @@ def test_round_trip_and_identity() -> None:
         ({"authorities": with_item("authorities", 0, roles=["king"])}, "roles"),
         ({"authorities": []}, "thresholds"),
         ({"thresholds": {"operator": 1, "policy": 1}}, "thresholds"),
-        ({"thresholds": {"operator": 1, "policy": 1, "root": 1, "auditor": 1}}, "thresholds"),
+        ({"thresholds": {"operator": 1, "policy": 1, "root": 1, "auditor": 2}}, "thresholds.auditor"),
+        ({"thresholds": {"operator": 1, "policy": 1, "root": 1, "attestor": 1}}, "thresholds.attestor"),
+        ({"thresholds": {"operator": 1, "policy": 1, "root": 1, "emergency": 1}}, "thresholds.emergency"),
+        ({"thresholds": {"operator": 1, "policy": 1, "root": 1, "auditor": 0}}, "thresholds"),
+        ({"thresholds": {"operator": 1, "policy": 1, "root": 1, "king": 1}}, "thresholds"),
         ({"thresholds": {"operator": 0, "policy": 1, "root": 1}}, "thresholds"),
         ({"thresholds": {"operator": 1, "policy": 3, "root": 1}}, "thresholds.policy"),
         ({"more": 1}, "more"),
@@ -149,6 +153,17 @@ def test_boundaries_are_accepted() -> None:
 def test_other_spellings_are_refused(data: bytes) -> None:
     with pytest.raises(DecodeError):
         Genesis.decode(data)
+
+
+@pytest.mark.parametrize("role", ["attestor", "auditor", "emergency"])
+def test_other_roles_may_have_a_threshold_if_they_can_meet_it(role: str) -> None:
+    thresholds = {"operator": 1, "policy": 1, "root": 2, role: 2}
+    authorities = copy.deepcopy(FIELDS["authorities"])
+    for place, item in enumerate(authorities):
+        item["roles"] = sorted({*item["roles"], role} if place < 2 else {*item["roles"]} - {role}) or ["root"]
+    assert decode(authorities=authorities, thresholds=thresholds).thresholds[role] == 2
+    with pytest.raises(DecodeError, match=f"thresholds.{role}"):
+        decode(authorities=authorities, thresholds={**thresholds, role: 3})
 
 
 def test_base64_has_one_spelling() -> None:

@@ -1,0 +1,75 @@
+"""The SQLite file of a node's store: finding it, connecting to it, and making an empty one."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from govraft.adapters import store_rows
+from govraft.adapters.store_log import use_log
+from govraft.adapters.store_rules import Progress
+from govraft.errors import StorageError, require
+from govraft.ports.store import HardState, StoredEpoch
+
+__all__ = ["PUT_EPOCH", "PUT_RECORD", "build_schema", "connect", "exists"]
+
+_BUSY_TIMEOUT_S = 5.0
+
+PUT_EPOCH = "INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)"
+PUT_RECORD = "INSERT OR REPLACE INTO records (name, value, checksum) VALUES (?, ?, ?)"
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection to the file `path`, which trusts nothing that is written in it; `mode` as in SQLite's URIs."""
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    return connection
+
+
+def build_schema(
+    connection: sqlite3.Connection, path: Path, cluster_id: str, node_id: str, epochs: Sequence[StoredEpoch]
+) -> None:
+    """Make the tables of a store that has never been used. `epochs` are those that its node is to begin with."""
+    require(cluster_id and node_id, "a store belongs to one node of one cluster")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA application_id = {store_rows.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {store_rows.SCHEMA_VERSION}")
+    for statement in store_rows.SCHEMA:
+        connection.execute(statement)
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", [("cluster_id", cluster_id), ("node_id", node_id)])
+    connection.executemany(PUT_EPOCH, [store_rows.epoch_row(stored) for stored in epochs])
+    progress = Progress(epoch_seqs=tuple(stored.seq for stored in epochs))
+    connection.execute(PUT_RECORD, store_rows.record_row("summary", store_rows.Summary.of(progress, 0)))
+    connection.execute(PUT_RECORD, store_rows.record_row("hard_state", HardState()))
+    connection.execute("COMMIT")
+    # Here and not at the first start: a rollback journal of the database itself, brought back by a power failure,
+    # would keep the node from starting.
+    use_log(connection, path)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        StorageError: There is something else, or the directory cannot be read.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(f"cannot read `{path}`: {error.strerror}", path=str(path)) from error
+    if not stat.S_ISREG(mode):
+        raise StorageError(f"`{path}` is not a regular file; name a file for the store", path=str(path))
+    return True

@@ -1,0 +1,49 @@
+"""Writing a file that users asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from govraft.errors import InputError
+
+__all__ = ["open_new"]
+
+
+@contextlib.contextmanager
+def open_new(path: Path) -> Iterator[BinaryIO]:
+    """A file that is there once it is whole, or not at all. A device, pipe or link is written to, never replaced.
+
+    Args:
+        path: Of the file; `-` for stdout.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        return
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            with path.open("wb") as special:
+                yield special
+            return
+        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as draft:
+            try:
+                yield draft  # type: ignore[misc]
+                draft.flush()
+                os.fsync(draft.fileno())
+                Path(draft.name).chmod(0o644)
+                Path(draft.name).replace(path)
+            except BaseException:
+                Path(draft.name).unlink(missing_ok=True)
+                raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be written: {error.strerror}", code="file_unwritable") from error

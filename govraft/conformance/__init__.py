@@ -1,0 +1,1 @@
+"""What RFC-EG-028 demands, and which tests showed it for this version."""

@@ -1,0 +1,191 @@
+"""Any evidence file: tells its kind, verifies it, and says in plain values what it proves.
+
+A file is never taken for another kind than it says it is: what has no known `format` and is no object of JSON is read
+as a certificate, which proves itself or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from govraft.core.evidence.certificate import ProvenCheckpoint, prove_checkpoint
+from govraft.core.evidence.denial import DENIAL_FORMAT, prove_denial
+from govraft.core.evidence.equivocation import EQUIVOCATION_FORMAT, prove_equivocation
+from govraft.core.evidence.files import malformed
+from govraft.core.evidence.lineage_export import LINEAGE_FORMAT, ProvenLineage, prove_lineage
+from govraft.core.evidence.lineage_proof import PROOF_FORMAT, prove_leaf
+from govraft.core.evidence.permit_file import PERMIT_FORMAT, prove_permit
+from govraft.core.evidence.receipt import RECEIPT_FORMAT, prove_receipt
+from govraft.core.evidence.statements import Statement
+from govraft.core.lineage.leaf import Leaf
+from govraft.core.model.genesis import Genesis
+from govraft.core.model.request import Request
+
+__all__ = ["TIMES", "Use", "describe_lineage", "is_lineage", "prove_evidence"]
+
+TIMES = frozenset({"time", "issued", "not_after", "nodes_until", "clients_until", "permits_until"})
+"""Which of the values that `prove_evidence` gives are WallMs."""
+
+_HEADER = frozenset({"cluster", "command_id", "not_after"})
+
+
+class Use(NamedTuple):
+    """For what evidence is looked at.
+
+    Attributes:
+        at: WallMs now, by the verifier's own clock.
+        request: What a permit or denial must be about; None to leave that to the reader.
+        audience: Who verifies.
+        at_least: A seq that the verifier knows to be effective.
+    """
+
+    at: int
+    request: Request | None = None
+    audience: str | None = None
+    at_least: int = 0
+
+
+class _Head(msgspec.Struct, frozen=True):
+    format: str
+
+
+_read_head = msgspec.json.Decoder(_Head).decode
+
+
+def is_lineage(data: bytes) -> bool:
+    """Whether a file that begins with these bytes is a lineage export."""
+    return LINEAGE_FORMAT.encode() in data.split(b"\n", 1)[0]
+
+
+def prove_evidence(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
+    """Verify an evidence file of any kind against the genesis and nothing else.
+
+    Args:
+        data: The whole file.
+        genesis: Trusted.
+        use: For what it is looked at.
+
+    Returns:
+        What is proven: `kind`, and values that JSON can carry; digests as hexadecimal digits.
+
+    Raises:
+        VerificationError: It proves nothing.
+    """
+    if is_lineage(data):
+        return describe_lineage(prove_lineage(data.splitlines(keepends=True), genesis))
+    if not data.lstrip().startswith(b"{"):
+        return {"kind": "certificate", **_checkpoint(prove_checkpoint(data, genesis))}
+    try:
+        kind = _read_head(data).format
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise malformed(f"this is no evidence that govraft knows: {error}") from error
+    prove = _KINDS.get(kind)
+    if prove is None:
+        raise malformed(f"`{kind[:64]}` is no evidence that this version knows")
+    return prove(data, genesis, use)
+
+
+def describe_lineage(proven: ProvenLineage) -> dict[str, Any]:
+    """What a lineage export proves, in plain values."""
+    return {
+        "kind": "lineage",
+        **_checkpoint(proven.checkpoint),
+        "applied": proven.applied,
+        "rejected": proven.rejected,
+        "state_root": proven.state_root.hex(),
+        "time": proven.time,
+        "policy_version": proven.policy_version,
+        "entities": proven.entities,
+    }
+
+
+def _permit(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
+    proven = prove_permit(data, genesis, at=use.at, request=use.request, audience=use.audience, at_least=use.at_least)
+    return {"kind": "permit", **_statement(proven.statement), "voters": list(proven.voters)}
+
+
+def _denial(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
+    return {"kind": "denial", **_statement(prove_denial(data, genesis, request=use.request))}
+
+
+def _receipt(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
+    del use
+    proven = prove_receipt(data, genesis)
+    return {
+        "kind": "receipt",
+        "command": proven.command,
+        "command_id": proven.command_id,
+        "outcome": proven.leaf.outcome,
+        "command_seq": proven.leaf.seq,
+        "time": proven.leaf.time,
+        "fields": {name: value for name, value in proven.payload.items() if name not in _HEADER},
+        "seq": proven.certified_seq,
+        "root": proven.root.hex(),
+        "voters": list(proven.voters),
+        "nodes_until": proven.nodes_until,
+        "clients_until": proven.clients_until,
+        "permits_until": proven.permits_until,
+    }
+
+
+def _leaf(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
+    del use
+    proven = prove_leaf(data, genesis)
+    return {
+        "kind": "proof",
+        **_checkpoint(proven.checkpoint),
+        "leaf": _leaf_fields(proven.leaf),
+        "earlier_seq": proven.earlier_seq,
+        "earlier_root": proven.earlier_root.hex(),
+    }
+
+
+def _equivocation(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
+    del use
+    proven = prove_equivocation(data, genesis)
+    return {
+        "kind": "equivocation",
+        "node": proven.member.id,
+        "public_key": proven.member.public_key.hex(),
+        "epoch": proven.epoch,
+        "seq": proven.seq,
+        "roots": [root.hex() for root in proven.roots],
+    }
+
+
+_KINDS: dict[str, Callable[[bytes, Genesis, Use], dict[str, Any]]] = {
+    PERMIT_FORMAT: _permit,
+    DENIAL_FORMAT: _denial,
+    RECEIPT_FORMAT: _receipt,
+    PROOF_FORMAT: _leaf,
+    EQUIVOCATION_FORMAT: _equivocation,
+}
+
+
+def _checkpoint(checkpoint: ProvenCheckpoint) -> dict[str, Any]:
+    return {
+        "seq": checkpoint.seq,
+        "root": checkpoint.root.hex(),
+        "epoch": checkpoint.epoch,
+        "cosigners": list(checkpoint.cosigners),
+    }
+
+
+def _statement(statement: Statement) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(statement)
+    return {name: value for name, value in fields.items() if name != "cluster"}
+
+
+def _leaf_fields(leaf: Leaf) -> dict[str, Any]:
+    return {
+        "seq": leaf.seq,
+        "epoch": leaf.epoch,
+        "time": leaf.time,
+        "entry_digest": leaf.entry_digest.hex(),
+        "outcome": leaf.outcome,
+        "sections": {name: value.hex() for name, value in sorted(leaf.sections.items())},
+        "state_root": leaf.state_root.hex(),
+    }

@@ -1,0 +1,58 @@
+"""Anchors of the nodes' decision logs, decoded from the section `audit`.
+
+anchor/<node id>   Anchor
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+__all__ = ["ANCHOR_PREFIX", "Anchor", "AnchorsView"]
+
+ANCHOR_PREFIX = "anchor/"
+
+
+class Anchor(msgspec.Struct, frozen=True):
+    """The head of a node's decision log, as the node last put it on record.
+
+    Attributes:
+        node: Whose log.
+        log: Id of the log, 32 hexadecimal digits.
+        size: Records in it.
+        root: RFC 6962 root over them, 32 bytes.
+        previous: Id of the node's log before this one, empty if this is its first.
+        seq, time: Of the entry.
+    """
+
+    node: str
+    log: str
+    size: int
+    root: bytes
+    previous: str
+    seq: int
+    time: int
+
+
+_decode = msgspec.msgpack.Decoder(Anchor).decode
+
+
+class AnchorsView:
+    """The last anchor of each node."""
+
+    def __init__(self) -> None:
+        self._by_node: dict[str, Anchor] = {}
+
+    @property
+    def by_node(self) -> Mapping[str, Anchor]:
+        """Anchors by node id."""
+        return self._by_node
+
+    def note(self, key: str, value: bytes | None) -> None:
+        """Take over a change of the section."""
+        name = key[len(ANCHOR_PREFIX) :]
+        if value is None:
+            self._by_node.pop(name, None)
+        else:
+            self._by_node[name] = _decode(value)

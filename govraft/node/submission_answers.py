@@ -1,0 +1,45 @@
+"""What a client that handed in a command is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from govraft.errors import AvailabilityError, GovraftError, RejectedError
+from govraft.node.member_changes import MEMBER_NOT_SYNCED
+
+__all__ = ["Answer", "Done", "pending", "refused", "unknown_outcome"]
+
+Done = Callable[[dict[str, Any] | GovraftError], None]
+"""Called once, with the receipt or with why there is none."""
+
+
+class Answer:
+    """A client's answer that waits until what it speaks of is durable."""
+
+    __slots__ = ("_answer", "_done")
+
+    def __init__(self, done: Done, answer: dict[str, Any] | GovraftError) -> None:
+        self._done = done
+        self._answer = answer
+
+    def __call__(self) -> None:
+        self._done(self._answer)
+
+
+def pending(command_id: str) -> dict[str, Any]:
+    """For a client that does not wait."""
+    return {"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": command_id}
+
+
+def unknown_outcome() -> AvailabilityError:
+    """For a client whose time is over."""
+    message = "the outcome is not known in time; retry only with the same command id"
+    return AvailabilityError(message, code="outcome_unknown", definite=False)
+
+
+def refused(code: str, detail: str, *, definite: bool) -> GovraftError:
+    """For a client whose command the leader does not propose: what cannot be now may be possible later."""
+    if code == MEMBER_NOT_SYNCED:
+        return AvailabilityError(detail or code, code=code, definite=definite)
+    return RejectedError(detail or code, code=code, definite=definite)

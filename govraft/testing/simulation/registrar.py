@@ -1,0 +1,261 @@
+"""Who runs the cluster: it changes the electorate, and sets nodes up, replaces their keys and gives machines up.
+
+Each undertaking is a generator that goes on step by step, so that faults, other commands and other undertakings come in
+between. A step is a command, handed in again and again until it is effective or refused, or a wait for the nodes.
+
+==============  =======================================================================================================
+undertaking     steps
+==============  =======================================================================================================
+`join`          set a spare node up, add it, wait until it keeps up, promote it
+`observe`       set a spare node up, add it
+`leave`         remove a member, whose node goes on running
+`rotate`        give a member another key; its node starts again with it, at times on an empty machine
+`replace`       one machine is gone for good: another node joins, the dead one is removed
+`evict`         remove a member with proof that it signed two roots
+==============  =======================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from govraft.core.model.electorate import Electorate, Member
+from govraft.core.model.units import NS_PER_MS
+from govraft.errors import GovraftError, RejectedError
+from govraft.testing.simulation import workload_members as members
+from govraft.testing.simulation.host import Host
+from govraft.testing.simulation.plan import Submission, stream
+from govraft.testing.simulation.workload import NODE_KEY_GENERATIONS, Drawn, Stage
+
+if TYPE_CHECKING:
+    from govraft.testing.simulation.clients import Clients
+    from govraft.testing.simulation.world import World
+
+__all__ = ["Registrar", "Undertaking"]
+
+Undertaking = Generator[None, None, bool]
+"""Goes on at each `next`; returns whether it came to its end."""
+
+STEP_MS = 40
+COMMAND_MS = 6_000
+PATIENCE_MS = 2_500
+SYNC_MS = 8_000
+PAUSE_MS = 200
+AT_ONCE = 2
+_OVER = object()
+
+
+class Registrar:
+    """Of one run.
+
+    Attributes:
+        under_way: Undertakings that go on, by a number.
+        done: How many changes of the electorate were effective, by kind of command.
+    """
+
+    def __init__(self, world: World, clients: Clients) -> None:
+        self._world, self._clients = world, clients
+        self._rng = stream(world.plan.configuration.seed, "registrar")
+        self._commands = 0
+        self._is_closed = False
+        self.under_way: list[Undertaking] = []
+        self.done: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """Be there."""
+        self._world.agenda.after(STEP_MS * NS_PER_MS, self._step)
+
+    def close(self) -> None:
+        """Begin nothing more, and give up what goes on."""
+        self._is_closed = True
+        self.under_way.clear()
+
+    def undertake(self, undertaking: Undertaking | None) -> bool:
+        """Begin something, unless there is too much to do. Whether it was begun."""
+        if undertaking is None or self._is_closed or len(self.under_way) >= AT_ONCE:
+            return False
+        self.under_way.append(undertaking)
+        return True
+
+    def _step(self) -> None:
+        for undertaking in list(self.under_way):
+            if undertaking in self.under_way and next(undertaking, _OVER) is _OVER:
+                self.under_way.remove(undertaking)
+        self.tidy()
+        if not self._is_closed:
+            self._world.agenda.after(STEP_MS * NS_PER_MS, self._step)
+
+    def tidy(self) -> None:
+        """Set each member up whose node is not, and start each under the key that its electorate has for it."""
+        for member in self.electorate.members:
+            host = self._world.hosts[member.id]
+            generation = self._generation_of(member)
+            if generation is None or host.is_dead:
+                continue
+            if not host.is_enlisted:
+                host.enlist(generation, self._epochs())
+            elif generation != host.generation:
+                self._take_key(host, generation)
+
+    def _take_key(self, host: Host, generation: int) -> None:
+        if generation % 2 and self._has_others(host.name):
+            # On another machine: the disk is left behind with the key that it belonged to.
+            host.enlist(generation, self._epochs())
+        else:
+            host.rekey(generation)
+
+    def _has_others(self, name: str) -> bool:
+        return len(self.electorate.voters) > 1 or not any(voter.id == name for voter in self.electorate.voters)
+
+    # What everybody knows.
+
+    @property
+    def electorate(self) -> Electorate:
+        """The newest certified one."""
+        return self._world.watcher.chain.newest
+
+    def spare(self) -> str | None:
+        """A node that is no member."""
+        present = {member.id for member in self._newest().members}
+        free = [name for name in self._world.cast.names if name not in present]
+        return self._rng.choice(free) if free else None
+
+    def voter(self) -> str:
+        """Any voter."""
+        return self._rng.choice([voter.id for voter in self._newest().voters])
+
+    def observer(self) -> str | None:
+        """Any observer."""
+        found = [member.id for member in self._newest().members if not member.voter]
+        return self._rng.choice(found) if found else None
+
+    def _newest(self) -> Electorate:
+        """As anybody holds it who runs, certified or not."""
+        known = [host.core.machine.electorate for host in self._world.hosts.values() if host.core is not None]
+        return max([*known, self.electorate], key=lambda electorate: electorate.epoch)
+
+    def _generation_of(self, member: Member) -> int | None:
+        keys = (self._world.cast.public_key(member.id, generation) for generation in range(NODE_KEY_GENERATIONS))
+        return next((generation for generation, key in enumerate(keys) if key == member.public_key), None)
+
+    def _next_generation(self, name: str) -> int | None:
+        """Of a key that nobody has seen yet; None when all are used up."""
+        host = self._world.hosts[name]
+        generation = host.generation + 1 if host.is_enlisted else 0
+        return generation if generation < NODE_KEY_GENERATIONS else None
+
+    def _epochs(self) -> list[Any]:
+        """The longest chain of epochs on a running member's disk: from it a new store is made."""
+        running = [host for host in self._world.hosts.values() if host.core is not None]
+        return max((list(host.disk.epochs) for host in running), key=len, default=[])
+
+    # Steps.
+
+    def _command(self, kind: str, draw: Callable[[Stage], Drawn | None]) -> Undertaking:
+        """Hand a command in until it is effective."""
+        self._commands += 1
+        name = f"member-{self._commands}"
+        deadline = self._world.now + COMMAND_MS * NS_PER_MS
+        while self._world.now < deadline:
+            host = self._pick()
+            envelope = None
+            if host is not None and host.core is not None:
+                envelope = self._clients.book.by(name, lambda _rng, stage: draw(stage), host.core.machine, self._rng)
+            if host is None or envelope is None:
+                yield
+                continue
+            answers: list[dict[str, Any] | GovraftError] = []
+            item = Submission(0, host.name, kind, "", name, PATIENCE_MS)
+            self._clients.hand_in(item, envelope, answers.append)
+            while not answers:
+                yield
+            if isinstance(answers[0], dict):
+                self.done[kind] = self.done.get(kind, 0) + 1
+                return True
+            if isinstance(answers[0], RejectedError) and answers[0].definite:
+                return False
+            yield from self._wait(PAUSE_MS)
+        return False
+
+    def _pick(self) -> Host | None:
+        """A running member, mostly the leader."""
+        leader = self._world.leader
+        if leader is not None and self._rng.random() < 0.6:
+            return leader
+        hosts = [self._world.hosts[member.id] for member in self.electorate.members]
+        running = [host for host in hosts if host.core is not None and not host.is_paused]
+        return self._rng.choice(running) if running else None
+
+    def _wait(self, ms: int) -> Undertaking:
+        until = self._world.now + ms * NS_PER_MS
+        while self._world.now < until:
+            yield
+        return True
+
+    def _until_synced(self, name: str) -> Undertaking:
+        deadline = self._world.now + SYNC_MS * NS_PER_MS
+        while self._world.now < deadline:
+            core = self._world.hosts[name].core
+            if core is not None and core.gate.standing().lease is not None:
+                return True
+            yield
+        return False
+
+    # Undertakings.
+
+    def observe(self, name: str) -> Undertaking:
+        """Set a node up and add it."""
+        generation = self._next_generation(name)
+        if generation is None:
+            return False
+        host, rows = self._world.hosts[name], self._epochs()
+        if self._rng.random() < 0.5:
+            host.enlist(generation, rows)
+        added = yield from self._command("member.add", lambda stage: members.add(stage, name, generation))
+        if added and not (host.is_enlisted and host.generation == generation):
+            # Set up late: nobody waits for a node that its members have been told of.
+            host.enlist(generation, self._epochs())
+        return added
+
+    def join(self, name: str) -> Undertaking:
+        """As `observe`, until the node is a voter."""
+        if not (yield from self.observe(name)):
+            return False
+        if not (yield from self._until_synced(name)):
+            return False
+        return (yield from self.promote(name))
+
+    def promote(self, name: str) -> Undertaking:
+        """Make an observer a voter."""
+        return (yield from self._command("member.promote", lambda stage: members.promote(stage, name)))
+
+    def leave(self, name: str) -> Undertaking:
+        """Remove a member."""
+        return (yield from self._command("member.remove", lambda stage: members.remove(stage, name)))
+
+    def rotate(self, name: str) -> Undertaking:
+        """Give a member another key; `tidy` starts its node with it."""
+        generation = self._next_generation(name)
+        if generation is None:
+            return False
+        return (yield from self._command("member.rotate", lambda stage: members.rotate(stage, name, generation)))
+
+    def evict(self, name: str) -> Undertaking:
+        """Convict a member."""
+        return (yield from self._command("member.evict", lambda stage: members.evict(stage, name)))
+
+    def replace(self, name: str, by: str) -> Undertaking:
+        """The machine of a member is gone; another one takes its place."""
+        self._world.hosts[name].give_up()
+        if not (yield from self.join(by)):
+            return False
+        return (yield from self.leave(name))
+
+    def in_turn(self, undertakings: Sequence[Callable[[], Undertaking | None]]) -> Undertaking:
+        """One after the other, each begun when its turn comes, as long as they succeed."""
+        for make in undertakings:
+            undertaking = make()
+            if undertaking is None or not (yield from undertaking):
+                return False
+        return True

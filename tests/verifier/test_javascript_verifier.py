@@ -1,0 +1,149 @@
+"""Two verifiers, written apart, must say the same of every file: what either refuses, nobody may be shown as proof."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+
+import pytest
+from golden.test_vectors_ed25519 import cases as signature_cases
+from verifier.javascript import VERIFIER, Case, ask, in_javascript, in_python, run_node, text, vectors, without_replay
+from verifier.mutations import spoil
+
+from govraft.core.crypto.keys import verify
+from govraft.core.model.reasons import Reason
+from govraft.testing.evidence_sample import EvidenceSample
+from govraft.testing.evidence_vectors import NOW
+
+SEED = int(os.environ.get("GOVRAFT_VERIFIER_SEED", "1"))
+SPOILED = int(os.environ.get("GOVRAFT_VERIFIER_CASES", "500"))
+POSITIONS_STEP = 11
+"""Of the bytes of a permit file every so manieth is changed; a prime, so that all places in base64 come."""
+
+# JSON in any layout, and base64 within it: the reader in Python takes some of what the format refuses.
+STRICTER = re.compile("one key appears twice|an integer|standard base64")
+
+
+def kind_of(case: Case) -> str:
+    return case.name.split(":")[0]
+
+
+def test_every_vector_comes_to_the_same() -> None:
+    known = vectors()
+    outcomes = in_javascript([case for case, _ in known])
+    for (case, item), outcome in zip(known, outcomes, strict=True):
+        assert (case.name, outcome.code, outcome.message) == (case.name, item["expect"], outcome.message)
+        proven = None if "proven" not in item else without_replay(item["proven"])
+        assert (case.name, outcome.proven) == (case.name, proven)
+
+
+def test_spoiled_files_come_to_the_same() -> None:
+    """GOVRAFT_VERIFIER_SEED and GOVRAFT_VERIFIER_CASES try others, and more."""
+    rng, known = random.Random(SEED), [case for case, _ in vectors()]
+    cases = []
+    while len(cases) < SPOILED:
+        case = rng.choice(known)
+        spoiled = case._replace(file=spoil(case.file, rng))
+        # Python's own json writes text that no other reader takes.
+        cases.append(spoiled)
+    for case, outcome in zip(cases, in_javascript(cases), strict=True):
+        expected = in_python(case)
+        if outcome.code == "evidence_malformed" and STRICTER.search(outcome.message):
+            assert kind_of(case) in ("receipt", "lineage", "proof") or expected.code == "evidence_malformed"
+            continue
+        assert (case.name, case.file, outcome.code, outcome.message) == (
+            case.name,
+            case.file,
+            expected.code,
+            outcome.message,
+        )
+        assert outcome.proven == expected.proven
+
+
+@pytest.mark.parametrize("name", ["permit: two of three voters", "permit: epoch 3"])
+def test_any_changed_byte_of_a_permit_fails(name: str) -> None:
+    (case,) = [case for case, _ in vectors() if case.name == name]
+    rng, changed = random.Random(SEED), []
+    for place in range(rng.randrange(POSITIONS_STEP), len(case.file), POSITIONS_STEP):
+        byte = bytes([case.file[place] ^ rng.randrange(1, 256)])
+        changed.append(case._replace(file=case.file[:place] + byte + case.file[place + 1 :]))
+    changed += [case._replace(file=case.file[:-1]), case._replace(file=b" " + case.file)]
+    for item, outcome in zip(changed, in_javascript(changed), strict=True):
+        assert outcome.code not in ("ok", "crash"), item.file
+        assert outcome.code == in_python(item).code, item.file
+
+
+def test_a_spoiled_genesis_is_none() -> None:
+    (case,) = [case for case, _ in vectors() if case.name == "permit: two of three voters"]
+    rng = random.Random(SEED)
+    fields = json.loads(case.genesis)
+    # What else stands in a certificate is for whoever parses X.509: here its key is all that counts.
+    certificates = [member["certificate"] for member in fields["members"]]
+    cases = [case._replace(genesis=spoil(case.genesis, rng)) for _ in range(100)]
+    cases = [item for item in cases if all(certificate.encode() in item.genesis for certificate in certificates)]
+    assert len(cases) > 40
+    for item, outcome in zip(cases, in_javascript(cases), strict=True):
+        assert (item.genesis, outcome.code) == (item.genesis, in_python(item).code)
+
+
+def test_every_reason_is_known() -> None:
+    world = EvidenceSample()
+    genesis = world.sample.genesis.encode()
+    cases = [
+        Case(world.denial(world.denial_statement(reason=reason.value)), genesis, {}, reason.value) for reason in Reason
+    ]
+    for case, outcome in zip(cases, in_javascript(cases), strict=True):
+        assert (case.name, outcome.code) == (case.name, "ok")
+
+
+def test_signatures_on_which_verifiers_disagree() -> None:
+    known = signature_cases()
+    questions = [
+        {"key": text(case.public_key), "signature": text(case.signature), "message": text(case.message)}
+        for case in known.values()
+    ]
+    for (name, case), answer in zip(known.items(), ask(questions), strict=True):
+        assert (name, answer["outcome"]) == (name, verify(case.public_key, case.signature, case.message))
+
+
+def test_the_program(tmp_path) -> None:
+    (case,) = [case for case, _ in vectors() if case.name == "permit: two of three voters"]
+    file, genesis, other = tmp_path / "permit.json", tmp_path / "genesis.json", tmp_path / "other"
+    file.write_bytes(case.file)
+    genesis.write_bytes(case.genesis)
+
+    def program(*arguments: object) -> tuple[int, str, str]:
+        done = run_node(str(VERIFIER / "verify.mjs"), *map(str, arguments))
+        return done.returncode, done.stdout, done.stderr
+
+    request = json.dumps(case.use["request"])
+    code, shown, errors = program(file, "--genesis", genesis, "--at", NOW, "--request", request)
+    assert (code, errors) == (0, "")
+    assert json.loads(shown)["kind"] == "permit"
+    code, shown, errors = program(file, "--genesis", genesis)
+    assert (code, shown) == (1, "")
+    assert re.fullmatch(r"error: .*\(expired\)\n", errors)
+    for usage in (
+        (file,),
+        (file, "--genesis", other),
+        (other, "--genesis", genesis),
+        (file, "--genesis", file),
+        (file, "--genesis", genesis, "--at", "x"),
+        (file, "--genesis", genesis, "--request", "1.5"),
+        (file, "--genesis", genesis, "--nothing"),
+    ):
+        code, shown, errors = program(*usage)
+        assert (usage, code, shown) == (usage, 2, "")
+        assert re.fullmatch(r"error: .*\n", errors), errors
+
+
+def test_it_runs_in_browsers_too() -> None:
+    """Only the program looks at files; all else imports its own modules alone, and stays small."""
+    for path in VERIFIER.glob("*.mjs"):
+        source = path.read_text(encoding="utf-8")
+        assert len(source.splitlines()) <= 400
+        outside = [name for name in re.findall(r'from "([^"]+)"', source) if not name.startswith("./")]
+        assert outside == (["node:fs", "node:util"] if path.name == "verify.mjs" else []), path.name
+        assert path.name == "verify.mjs" or not re.search(r"\b(?:process|Buffer|require|eval|Function)\b\s*[.(]", source)

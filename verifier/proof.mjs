@@ -1,0 +1,56 @@
+// Proof files: a leaf is in the lineage, and the lineage begins with an earlier one (docs/formats.md §12).
+
+import { hex, utf8 } from "./bytes.mjs";
+import { proveCheckpoint } from "./certificate.mjs";
+import { openHistory } from "./epochs.mjs";
+import { decoding, lineageInconsistent, malformed } from "./errors.mjs";
+import { readBytes, readFile, readNodes } from "./files.mjs";
+import { decodeLeaf } from "./leaf.mjs";
+import { verifyConsistency, verifyInclusion } from "./merkle.mjs";
+import { anything, list, mapOf, nullable, oneOf, record, text, whole } from "./shapes.mjs";
+
+export const PROOF_FORMAT = "govraft.proof.v1";
+
+const shape = record({
+  format: oneOf(PROOF_FORMAT),
+  leaf: text(),
+  proof: list(text()),
+  certificate: text(),
+  earlier: nullable(record({ seq: whole(), root: text(), proof: list(text()) })),
+  epochs: list(mapOf(anything)),
+});
+
+/** What a proof file proves. */
+export async function proveLeaf(bytes, genesis) {
+  const file = readFile(bytes, shape);
+  const leafBytes = readBytes(file.leaf, "leaf");
+  const leaf = decoding(malformed, () => decodeLeaf(leafBytes));
+  const history = await openHistory(genesis, file.epochs);
+  const checkpoint = await proveCheckpoint(utf8(file.certificate), genesis, history);
+  await verifyInclusion(leafBytes, leaf.seq, checkpoint.seq, readNodes(file.proof), checkpoint.root);
+  // The newest leaf of a lineage tells in which epoch its certificate must be.
+  if (leaf.seq === checkpoint.seq && leaf.epoch !== checkpoint.epoch) {
+    throw lineageInconsistent(`the leaf is of epoch ${leaf.epoch}, its certificate of epoch ${checkpoint.epoch}`);
+  }
+  const earlier = await proveEarlier(file.earlier, checkpoint);
+  return { kind: "proof", ...checkpoint, root: hex(checkpoint.root), leaf: shown(leaf), ...earlier };
+}
+
+async function proveEarlier(earlier, checkpoint) {
+  if (earlier === null) return { earlier_seq: 0, earlier_root: "" };
+  const root = readBytes(earlier.root, "root");
+  if (earlier.seq < 1 || earlier.seq > checkpoint.seq) {
+    throw lineageInconsistent(`a lineage of ${checkpoint.seq} leaves begins with none of ${earlier.seq}`);
+  }
+  await verifyConsistency(earlier.seq, root, checkpoint.seq, checkpoint.root, readNodes(earlier.proof));
+  return { earlier_seq: earlier.seq, earlier_root: hex(root) };
+}
+
+function shown(leaf) {
+  return {
+    ...leaf,
+    entry_digest: hex(leaf.entry_digest),
+    sections: Object.fromEntries([...leaf.sections].map(([name, value]) => [name, hex(value)])),
+    state_root: hex(leaf.state_root),
+  };
+}
