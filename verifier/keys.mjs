@@ -7,6 +7,7 @@ import { sha256 } from "./digests.mjs";
 const FIELD = 2n ** 255n - 19n;
 const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
 const CURVE_D = 0x52036cee2b6ffe738cc740797779e89800700a4d4141d8ab75eb4dca135978a3n;
+const ALGORITHM = { name: "Ed25519" };
 // The y of the points whose order divides 8.
 const SMALL_ORDER_Y = [
   0n,
@@ -21,16 +22,38 @@ export const keyId = async (publicKey) => hex(await sha256(publicKey));
 
 /** Whether these bytes are the canonical encoding of a point of the curve that is not of small order. */
 export function isSoundKey(publicKey) {
-  if (!(publicKey instanceof Uint8Array) || publicKey.length !== 32) return false;
+  return publicKey.length === 32 && remembered(sound, hex(publicKey), () => isUsablePoint(publicKey));
+}
+
+function isUsablePoint(publicKey) {
   const y = littleEndian(publicKey) & (2n ** 255n - 1n);
   return y < FIELD && !SMALL_ORDER_Y.includes(y) && isOnCurve(y);
 }
 
 /** Whether `signature` is that of `message` under `publicKey`. What is not sound gives false. */
 export async function isValid(publicKey, signature, message) {
-  if (signature.length !== 64 || littleEndian(signature.subarray(32)) >= ORDER || !isSoundKey(publicKey)) return false;
-  const key = await crypto.subtle.importKey("raw", publicKey, { name: "Ed25519" }, false, ["verify"]);
-  return crypto.subtle.verify({ name: "Ed25519" }, key, signature, message);
+  if (signature.length !== 64 || littleEndian(signature.subarray(32)) >= ORDER) return false;
+  const key = await load(publicKey);
+  return key !== null && crypto.subtle.verify(ALGORITHM, key, signature, message);
+}
+
+function load(publicKey) {
+  return remembered(loaded, hex(publicKey), () =>
+    isSoundKey(publicKey) ? crypto.subtle.importKey("raw", publicKey, ALGORITHM, false, ["verify"]) : null,
+  );
+}
+
+// A file names few keys, and each of them often.
+const sound = new Map();
+const loaded = new Map();
+const REMEMBERED_MAX = 1024;
+
+function remembered(known, name, make) {
+  if (!known.has(name)) {
+    if (known.size >= REMEMBERED_MAX) known.clear();
+    known.set(name, make());
+  }
+  return known.get(name);
 }
 
 // Whether x² = (y² - 1) / (d·y² + 1) is a square.

@@ -11,13 +11,11 @@ import stat
 from pathlib import Path
 
 from govraft.adapters.store_guard import sync_directory
-from govraft.core.model.limits import SNAPSHOT_BYTES
+from govraft.core.machine.snapshot import SNAPSHOT_FILE_BYTES
 from govraft.errors import CorruptionError, StorageError
 from govraft.ports.store import StoredSnapshot
 
 __all__ = ["read_snapshot", "snapshot_path", "write_snapshot"]
-
-_CHECKSUM_BYTES = 32
 
 
 def snapshot_path(database: Path) -> Path:
@@ -42,7 +40,7 @@ def read_snapshot(database: Path) -> StoredSnapshot | None:
     try:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > SNAPSHOT_BYTES + _CHECKSUM_BYTES:
+            if not stat.S_ISREG(status.st_mode) or status.st_size > SNAPSHOT_FILE_BYTES:
                 message = f"`{path}` is no snapshot of a node: remove it and start again"
                 raise CorruptionError(message, path=str(path))
             return StoredSnapshot(file.read(), str(path))

@@ -16,14 +16,14 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from govraft.adapters import store_rows
 from govraft.adapters.snapshot_file import read_snapshot, snapshot_path, write_snapshot
-from govraft.adapters.store_files import PUT_EPOCH, PUT_RECORD, build_schema, connect, exists
+from govraft.adapters.store_files import PUT_ENTRY, PUT_EPOCH, PUT_LEAF, PUT_RECORD, build_schema, connect, exists
 from govraft.adapters.store_guard import StoreGuard, guard_path, sync_directory
 from govraft.adapters.store_history import HistoryReader
 from govraft.adapters.store_log import LogFolding, inspection_mode, use_log
@@ -38,7 +38,9 @@ from govraft.ports.store import (
     SetCosigner,
     SetHardState,
     SetIsolation,
+    StoreBeginning,
     StoredEpoch,
+    StoredLeaf,
     StoredState,
     TruncateFrom,
     WriteBatch,
@@ -46,6 +48,8 @@ from govraft.ports.store import (
 )
 
 __all__ = ["SqliteStore", "create_store", "read_epochs", "read_leaves"]
+
+_NOTHING = StoreBeginning()
 
 
 class SqliteStore:
@@ -232,15 +236,13 @@ class SqliteStore:
         execute = self._connection.execute
         match op:
             case Append(entry):
-                checksum = store_rows.journal_checksum(entry.index, entry.term, entry.payload)
-                execute("INSERT INTO journal VALUES (?, ?, ?, ?)", (entry.index, entry.term, entry.payload, checksum))
+                execute(PUT_ENTRY, store_rows.journal_row(entry))
             case TruncateFrom(index):
                 execute("DELETE FROM journal WHERE idx >= ?", (index,))
             case SetHardState(hard_state):
                 execute(PUT_RECORD, store_rows.record_row("hard_state", hard_state))
             case AddLeaf(seq, leaf, index):
-                checksum = store_rows.leaf_checksum(seq, index, leaf)
-                execute("INSERT INTO leaves VALUES (?, ?, ?, ?)", (seq, index, leaf, checksum))
+                execute(PUT_LEAF, store_rows.leaf_row(seq, StoredLeaf(index, leaf)))
             case AddEpoch(stored):
                 # Ignored where it is: `advance` has made sure that it is the same one.
                 execute(PUT_EPOCH, store_rows.epoch_row(stored))
@@ -275,7 +277,7 @@ class SqliteStore:
         return CorruptionError(message, path=str(self._path))
 
 
-def create_store(path: Path, *, cluster_id: str, node_id: str, epochs: Sequence[StoredEpoch] = ()) -> None:
+def create_store(path: Path, *, cluster_id: str, node_id: str, beginning: StoreBeginning = _NOTHING) -> None:
     """Make the store of a node that has never run; its directory exists.
 
     A node that finds no store refuses to start: an empty one in the place of a lost one would have forgotten what the
@@ -286,7 +288,7 @@ def create_store(path: Path, *, cluster_id: str, node_id: str, epochs: Sequence[
         path: The database file.
         cluster_id: Hex digest of the genesis.
         node_id: Whose store it is.
-        epochs: From epoch 2 on, verified: where a node that joins learns who the members are by now.
+        beginning: Verified: what a node that joins has not to be told by the others.
 
     Raises:
         StorageError: There is one already, or traces of one, or the disk failed.
@@ -300,7 +302,7 @@ def create_store(path: Path, *, cluster_id: str, node_id: str, epochs: Sequence[
         # of a lost store; test_store_creation.py::test_a_guard_of_a_store_that_was_opened_stands_in_the_way
         if guard.writes:
             raise _made_already(guard_path(path))
-        _create_files(path, guard, cluster_id, node_id, epochs)
+        _create_files(path, guard, cluster_id, node_id, beginning)
     except sqlite3.Error as error:
         raise StorageError(f"cannot create `{path}`: {error}", path=str(path)) from error
     except OSError as error:
@@ -315,7 +317,7 @@ def _made_already(file: Path) -> StorageError:
 
 
 def _create_files(
-    path: Path, guard: StoreGuard, cluster_id: str, node_id: str, epochs: Sequence[StoredEpoch] = ()
+    path: Path, guard: StoreGuard, cluster_id: str, node_id: str, beginning: StoreBeginning = _NOTHING
 ) -> None:
     if guard.writes:
         message = (
@@ -328,7 +330,7 @@ def _create_files(
         leftover.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     with contextlib.closing(connect(draft, "rw")) as connection:
-        build_schema(connection, draft, cluster_id, node_id, epochs)
+        build_schema(connection, draft, cluster_id, node_id, beginning)
     guard.mark(0, sync=True)
     # The guard has its name for good: SQLite synced the directory since, for its journal.
     # SAFETY: a file is there whole or not at all; test_sqlite_store.py::test_an_interrupted_creation_is_repeated

@@ -24,7 +24,7 @@ from govraft.adapters.store_guard import StoreGuard, guard_path
 from govraft.adapters.store_log import inspection_mode
 from govraft.errors import CorruptionError, GovraftError, StorageError
 
-__all__ = ["Condition", "Finding", "borrow_copy", "examine_database"]
+__all__ = ["Condition", "Finding", "borrow_copy", "examine_database", "kept_still"]
 
 
 _ENDS = {"journal": "SELECT min(idx), max(idx) FROM journal", "lineage": "SELECT min(seq), max(seq) FROM leaves"}
@@ -58,7 +58,7 @@ def borrow_copy(database: Path, scratch: Path) -> Iterator[Path]:
     """
     copy = scratch / database.name
     try:
-        with _kept_still(database):
+        with kept_still(database):
             for source in (database, *_companions(database)):
                 if source.is_file():
                     shutil.copyfile(source, scratch / source.name)
@@ -170,7 +170,7 @@ def _companions(database: Path) -> tuple[Path, ...]:
 
 
 @contextlib.contextmanager
-def _kept_still(database: Path) -> Iterator[None]:
+def kept_still(database: Path) -> Iterator[None]:
     """Keep the node from starting meanwhile, as it would keep another one: by the lock of the guard."""
     try:
         descriptor = os.open(guard_path(database), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,13 +11,15 @@ from govraft.adapters import store_rows
 from govraft.adapters.store_log import use_log
 from govraft.adapters.store_rules import Progress
 from govraft.errors import StorageError, require
-from govraft.ports.store import HardState, StoredEpoch
+from govraft.ports.store import StoreBeginning
 
-__all__ = ["PUT_EPOCH", "PUT_RECORD", "build_schema", "connect", "exists"]
+__all__ = ["PUT_ENTRY", "PUT_EPOCH", "PUT_LEAF", "PUT_RECORD", "build_schema", "connect", "exists"]
 
 _BUSY_TIMEOUT_S = 5.0
 
 PUT_EPOCH = "INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)"
+PUT_ENTRY = "INSERT INTO journal VALUES (?, ?, ?, ?)"
+PUT_LEAF = "INSERT INTO leaves VALUES (?, ?, ?, ?)"
 PUT_RECORD = "INSERT OR REPLACE INTO records (name, value, checksum) VALUES (?, ?, ?)"
 
 
@@ -37,9 +38,9 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def build_schema(
-    connection: sqlite3.Connection, path: Path, cluster_id: str, node_id: str, epochs: Sequence[StoredEpoch]
+    connection: sqlite3.Connection, path: Path, cluster_id: str, node_id: str, beginning: StoreBeginning
 ) -> None:
-    """Make the tables of a store that has never been used. `epochs` are those that its node is to begin with."""
+    """Make the tables of a store that has never been used, with what its node is to begin with."""
     require(cluster_id and node_id, "a store belongs to one node of one cluster")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")
@@ -48,10 +49,18 @@ def build_schema(
     for statement in store_rows.SCHEMA:
         connection.execute(statement)
     connection.executemany("INSERT INTO meta VALUES (?, ?)", [("cluster_id", cluster_id), ("node_id", node_id)])
-    connection.executemany(PUT_EPOCH, [store_rows.epoch_row(stored) for stored in epochs])
-    progress = Progress(epoch_seqs=tuple(stored.seq for stored in epochs))
+    connection.executemany(PUT_EPOCH, [store_rows.epoch_row(stored) for stored in beginning.epochs])
+    connection.executemany(PUT_LEAF, (store_rows.leaf_row(*item) for item in enumerate(beginning.leaves, 1)))
+    connection.executemany(PUT_ENTRY, map(store_rows.journal_row, beginning.journal))
+    progress = Progress(
+        journal_first=1 if beginning.journal else 0,
+        journal_last=len(beginning.journal),
+        leaf_count=len(beginning.leaves),
+        epoch_seqs=tuple(stored.seq for stored in beginning.epochs),
+        hard_state=beginning.hard_state,
+    )
     connection.execute(PUT_RECORD, store_rows.record_row("summary", store_rows.Summary.of(progress, 0)))
-    connection.execute(PUT_RECORD, store_rows.record_row("hard_state", HardState()))
+    connection.execute(PUT_RECORD, store_rows.record_row("hard_state", beginning.hard_state))
     connection.execute("COMMIT")
     # Here and not at the first start: a rollback journal of the database itself, brought back by a power failure,
     # would keep the node from starting.

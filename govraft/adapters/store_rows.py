@@ -43,7 +43,9 @@ __all__ = [
     "equivocation_name",
     "failure",
     "journal_checksum",
+    "journal_row",
     "leaf_checksum",
+    "leaf_row",
     "progress_of",
     "read_epoch_rows",
     "read_journal_rows",
@@ -155,6 +157,16 @@ def journal_checksum(index: int, term: int, payload: bytes) -> bytes:
 def leaf_checksum(seq: int, index: int, leaf: bytes) -> bytes:
     """sha256 over all columns of a leaf row."""
     return hashlib.sha256(b"leaf\0" + _PAIR.pack(seq, index) + leaf).digest()
+
+
+def journal_row(entry: JournalEntry) -> tuple[int, int, bytes, bytes]:
+    """The row of `journal` that holds `entry`."""
+    return entry.index, entry.term, entry.payload, journal_checksum(entry.index, entry.term, entry.payload)
+
+
+def leaf_row(seq: int, stored: StoredLeaf) -> tuple[int, int, bytes, bytes]:
+    """The row of `leaves` that holds the leaf of `seq`."""
+    return seq, stored.index, stored.leaf, leaf_checksum(seq, stored.index, stored.leaf)
 
 
 def epoch_row(stored: StoredEpoch) -> tuple[int, int, bytes, bytes, bytes, bytes, bytes]:

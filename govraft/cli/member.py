@@ -13,6 +13,7 @@ A node is added in steps, none of which stops the others:
 
 from __future__ import annotations
 
+import base64
 import os
 import shlex
 import time
@@ -23,12 +24,22 @@ from typing import Any
 import click
 
 from govraft.adapters.authority_key import AuthorityKey
+from govraft.cli.input_files import read_bytes
 from govraft.cli.member_creation import create_in_directory, create_member, read_member
 from govraft.cli.nodes import read, read_genesis
 from govraft.cli.output import Table, digits, emit, fields_table, note
 from govraft.cli.settings import CLUSTER_VARIABLE, CliCommand, CliGroup, Settings, SigningCommand
 from govraft.cli.submission import Submitter, emit_receipt
-from govraft.core.model.commands import Command, MemberAdd, MemberFields, MemberPromote, MemberRemove, MemberRotate
+from govraft.core.evidence.equivocation import evidence_in, prove_equivocation
+from govraft.core.model.commands import (
+    Command,
+    MemberAdd,
+    MemberEvict,
+    MemberFields,
+    MemberPromote,
+    MemberRemove,
+    MemberRotate,
+)
 from govraft.errors import AvailabilityError, GovraftError, InputError
 from govraft.node.config import PROFILES
 
@@ -141,6 +152,29 @@ def rotate(settings: Settings, node: Path, node_key: str | None) -> None:
     Afterwards stop it, let its configuration name the new files, and start it on the store that it has.
     """
     _submit_new(settings, MemberRotate, node, node_key)
+
+
+@member.command(cls=SigningCommand)
+@click.option(
+    "--evidence",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="As `govraft evidence export` writes it.",
+)
+@click.pass_obj
+def evict(settings: Settings, file: Path) -> None:
+    """Remove the node that the evidence convicts: it has signed two roots for one seq.
+
+    Any one authority may hand it in.
+    """
+    data, submitter = read_bytes(file), Submitter(settings)
+    convicted = prove_equivocation(data, submitter.genesis).member.id
+    first, second = (base64.b64encode(item).decode("ascii") for item in evidence_in(data))
+    command = submitter.author.build(MemberEvict, id=convicted, first=first, second=second)
+    receipt = _when_ready(lambda: submitter.run([command]), settings.timeout_s)
+    emit_receipt(settings, receipt, {"evicted": convicted})
 
 
 @member.command(cls=SigningCommand)

@@ -26,7 +26,7 @@ from govraft.errors import (
 )
 from govraft.node.config import load_config, load_genesis
 from govraft.node.snapshots import TAKE_OUT
-from govraft.ports.store import StoredEpoch, WriteBatch
+from govraft.ports.store import StoreBeginning, StoredEpoch, WriteBatch
 from govraft.startup import NodeFiles, load_node_files
 
 __all__ = ["Examination", "create", "examine", "learn_epochs"]
@@ -111,7 +111,8 @@ def create(config_path: Path, export: Path | None = None) -> Path:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make `{config.data_dir}`: {error.strerror}") from error
-    create_store(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, epochs=epochs)
+    beginning = StoreBeginning(epochs=epochs)
+    create_store(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, beginning=beginning)
     return config.database
 
 

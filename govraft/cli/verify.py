@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,6 +18,7 @@ from govraft.cli.trusted_genesis import trusted_genesis
 from govraft.core.evidence.evidence import TIMES, Use, describe_lineage, is_lineage, prove_evidence
 from govraft.core.evidence.files import EVIDENCE_BYTES_MAX, malformed
 from govraft.core.evidence.lineage_export import prove_lineage
+from govraft.core.machine.snapshot import SNAPSHOT_FILE_BYTES, is_snapshot
 from govraft.core.model.genesis import TIME_MAX_MS, Genesis
 from govraft.core.model.request import Request
 from govraft.errors import InputError
@@ -60,9 +62,9 @@ def verify(
 ) -> None:
     """Prove what FILE says, offline; nothing is trusted but the genesis.
 
-    FILE is a permit, a signed denial, a receipt, a lineage export, a proof of `govraft lineage prove`, evidence of
-    equivocation, or a quorum certificate (a C2SP signed note). Prints what is proven. Exit code 0 if FILE is proven, 1
-    if it is not, 2 if a file cannot be read.
+    FILE is a permit, a signed denial, a receipt, a lineage export, a node's snapshot, a proof of `govraft lineage
+    prove`, evidence of equivocation, or a quorum certificate (a C2SP signed note). Prints what is proven. Exit code 0
+    if FILE is proven, 1 if it is not, 2 if a file cannot be read.
     """
     genesis = trusted_genesis(settings, genesis_path)
     request = None if request_text is None else _request(request_text)
@@ -97,6 +99,8 @@ def _prove(source: BinaryIO, genesis: Genesis, use: Use) -> dict[str, Any]:
     first = source.read(_FIRST_BYTES)
     size = source.seek(0, 2)
     source.seek(0)
+    if is_snapshot(first):
+        return prove_evidence(source.read(SNAPSHOT_FILE_BYTES + 1), genesis, use)
     if is_lineage(first):
         with progress("replaying", size) as advance:
             return describe_lineage(prove_lineage(_lines(source, advance), genesis))
@@ -114,10 +118,10 @@ def _lines(source: BinaryIO, advance: Any) -> Iterator[bytes]:
 def _shown(name: str, value: Any) -> object:
     if name in TIMES and isinstance(value, int):
         return time_text(value) if value <= TIME_MAX_MS else f"{value} ms"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
-        return " ".join(f"{key}={item!r}" for key, item in value.items())
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else value

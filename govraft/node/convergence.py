@@ -15,7 +15,7 @@ receives it; who missed it asks for it (`node/epoch_exchange.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
@@ -57,7 +57,7 @@ from govraft.node.probed import Probed, probed
 from govraft.node.witness import Witness
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import Sequencer
-from govraft.ports.store import CosignerRecord, IsolationRecord, StoredEpoch, StoredEquivocation
+from govraft.ports.store import CosignerRecord, IsolationRecord, StoredEpoch, StoredState
 
 __all__ = ["CONVERGENCE_CHANNEL", "Convergence", "Diagnosis"]
 
@@ -70,6 +70,7 @@ class Convergence:
     """The cosigner, holder and, at times, round leader of one node.
 
     Args:
+        stored: What the node remembers of its earlier lives.
         epochs: Shared with the node, which tells it what was applied.
         on_epoch: Called when a change of the electorate has been certified, with the Raft term in which this node, as
             leader, brought that about, else 0. The batch has the certificate already.
@@ -78,8 +79,6 @@ class Convergence:
     def __init__(
         self,
         *,
-        node_id: str,
-        public_key: bytes,
         machine: Machine,
         epochs: Epochs,
         on_epoch: Callable[[int], None],
@@ -88,14 +87,10 @@ class Convergence:
         is_valid: IsValid,
         clock: Clock,
         entropy: Callable[[int], bytes],
-        cosigner_record: CosignerRecord | None,
-        isolation: IsolationRecord | None,
-        equivocations: Sequence[StoredEquivocation],
-        has_run_before: bool,
+        stored: StoredState,
         heartbeat_ms: int,
     ) -> None:
-        self._node_id = node_id
-        self._public_key = public_key
+        self._node_id = node_id = epochs.node_id
         self._machine = machine
         self.epochs = epochs
         self._on_epoch = on_epoch
@@ -106,17 +101,17 @@ class Convergence:
         self._heartbeat_ns = heartbeat_ms * NS_PER_MS
         self._origin = machine.genesis.origin
         self._cluster = bytes.fromhex(machine.genesis.cluster_id)
-        acked = None if cosigner_record is None else Acked(cosigner_record.seq, cosigner_record.root)
+        acked = None if stored.cosigner is None else Acked(stored.cosigner.seq, stored.cosigner.root)
         self.cosigner = Cosigner(
             node_id=node_id,
-            public_key=public_key,
+            public_key=epochs.public_key,
             origin=self._origin,
             cluster=self._cluster,
             timing=timing,
             signing=signing,
             acked=acked,
             started=clock.boottime(),
-            has_run_before=has_run_before,
+            has_run_before=stored.has_run_before,
         )
         self.holder = Holder(node_id=node_id, timing=timing)
         self.leading = RoundLeader(
@@ -126,17 +121,10 @@ class Convergence:
             recent_ns=HEARTBEATS_HEARD * self._heartbeat_ns,
             signing=signing,
         )
-        self._exchange = EpochExchange(
-            node_id=node_id,
-            cluster=self._cluster,
-            signing=signing,
-            epochs=epochs,
-            channel=CONVERGENCE_CHANNEL,
-            pause_ns=self._heartbeat_ns,
-            silence_ns=timing.grant_ns,
-        )
+        pauses = (self._heartbeat_ns, timing.grant_ns)
+        self._exchange = EpochExchange(epochs, self._cluster, signing, CONVERGENCE_CHANNEL, *pauses)
         self._judge = LeaseJudge(machine, epochs, is_valid)
-        self.isolation = isolation
+        self.isolation: IsolationRecord | None = stored.isolation
         self.diagnosis = Diagnosis()
         self.moving_until = BoottimeNs(0)
         """Until then the successor of the lease is due that the last ack of a higher seq gave up: no lease of another
@@ -145,7 +133,7 @@ class Convergence:
         self.certified_note = b""
         self._certified_lease = b""
         self.certified_ahead: tuple[VerifiedLease, bytes] | None = None
-        self.witness = Witness(equivocations)
+        self.witness = Witness(stored.equivocations)
         self.rejected_messages = 0
         self.last_refusal: Refusal | None = None
         self._distrusted: dict[str, BoottimeNs] = {}

@@ -116,13 +116,7 @@ class NodeCore:
         self._stored_leaves: Sequence[StoredLeaf] = stored.leaves
         self._links: set[str] = {settings.node_id}
         self._encoded_links: list[dict[str, Any]] = []
-        self.epochs = Epochs(
-            genesis=genesis,
-            stored=stored,
-            is_valid=is_valid,
-            node_id=settings.node_id,
-            public_key=settings.public_key,
-        )
+        self.epochs = Epochs(genesis, stored, settings.node_id, settings.public_key, is_valid)
         found = find_snapshot(stored, genesis, self.epochs.history, is_valid)
         self.sequencer = self._make_sequencer(make_sequencer, stored, found)
         self._indexes = array("Q")
@@ -137,8 +131,6 @@ class NodeCore:
         self.timing = timing
         self._presence = Presence(timing)
         self.convergence = Convergence(
-            node_id=settings.node_id,
-            public_key=settings.public_key,
             machine=self.machine,
             epochs=self.epochs,
             on_epoch=self._on_epoch,
@@ -147,18 +139,11 @@ class NodeCore:
             is_valid=is_valid,
             clock=clock,
             entropy=entropy,
-            cosigner_record=stored.cosigner,
-            isolation=stored.isolation,
-            equivocations=stored.equivocations,
-            has_run_before=stored.has_run_before,
+            stored=stored,
             heartbeat_ms=settings.heartbeat_ms,
         )
         self.submissions = Submissions(
-            node_id=settings.node_id,
-            machine=self.machine,
-            convergence=self.convergence,
-            clock=clock,
-            timing=timing,
+            node_id=settings.node_id, machine=self.machine, convergence=self.convergence, clock=clock, timing=timing
         )
         self.gate = Gate(
             node_id=settings.node_id,
@@ -170,18 +155,7 @@ class NodeCore:
             timing=timing,
             reachable=self._reachable,
         )
-        self.permits = Permits(
-            node_id=settings.node_id,
-            machine=self.machine,
-            convergence=self.convergence,
-            gate=self.gate,
-            clock=clock,
-            timing=timing,
-            public_key=settings.public_key,
-            signing=signing,
-            is_valid=is_valid,
-            links=self.epoch_links,
-        )
+        self.permits = self._make_permits(signing, is_valid)
         self.sequencer.turn()
         self._check_replay(stored)
         self.convergence.begin()
@@ -269,6 +243,20 @@ class NodeCore:
     def links(self) -> frozenset[str]:
         """The members to which frames can be sent, this node included."""
         return frozenset(self._links)
+
+    def _make_permits(self, signing: Sign, is_valid: IsValid) -> Permits:
+        return Permits(
+            node_id=self._settings.node_id,
+            machine=self.machine,
+            convergence=self.convergence,
+            gate=self.gate,
+            clock=self._clock,
+            timing=self.timing,
+            public_key=self._settings.public_key,
+            signing=signing,
+            is_valid=is_valid,
+            links=self.epoch_links,
+        )
 
     def _make_sequencer(
         self, make_sequencer: MakeSequencer, stored: StoredState, found: FoundSnapshot | None

@@ -126,7 +126,8 @@ class PermitCosigner:
         elif list(asked.policies) != sorted(allow.policies):
             message = "this node allows it by other policies"
             self._refuse(held, Reason.AUTHORIZATION_INCONSISTENT, message, effects, allow)
-        # SAFETY: whoever asks may not shorten it (test_permit_ends.py::test_no_voter_signs_one_that_outlives_its_grant).
+        # SAFETY: whoever asks may not have shortened it
+        # (test_permit_ends.py::test_no_voter_signs_one_that_outlives_its_grant).
         elif end is not None and asked.not_after > end:
             # No contradiction: at the edge of a window two clocks may well see another end.
             self._refuse(held, Reason.LEASE_EXPIRED, "the permit would outlive what allows it", effects)

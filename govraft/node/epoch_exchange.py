@@ -21,27 +21,18 @@ class EpochExchange:
     """The requests and answers of one node.
 
     Args:
-        node_id: This node.
+        epochs: What it knows.
         cluster: 32-byte cluster digest.
         signing: Signs with the node's key.
-        epochs: What it knows.
         channel: Of convergence.
         pause_ns: Between two requests to one member, and between two answers to one.
         silence_ns: Who has lacked a certificate or a lease for that long asks everybody.
     """
 
     def __init__(
-        self,
-        *,
-        node_id: str,
-        cluster: bytes,
-        signing: Sign,
-        epochs: KnownEpochs,
-        channel: int,
-        pause_ns: int,
-        silence_ns: int,
+        self, epochs: KnownEpochs, cluster: bytes, signing: Sign, channel: int, pause_ns: int, silence_ns: int
     ) -> None:
-        self._node_id, self._cluster, self._signing = node_id, cluster, signing
+        self._node_id, self._cluster, self._signing = epochs.node_id, cluster, signing
         self._epochs, self._channel = epochs, channel
         self._pause_ns, self._silence_ns = pause_ns, silence_ns
         self._asked: dict[str, BoottimeNs] = {}

@@ -54,17 +54,18 @@ class Epochs:
     Args:
         genesis: Trusted.
         stored: The certified epochs of earlier lives are verified again, from the genesis on.
+        node_id: Of this node.
+        public_key: Of this node.
         is_valid: Checks a signature.
-        node_id, public_key: Of this node.
 
     Raises (on construction):
         CorruptionError: A stored epoch proves nothing, or is not one of the stored lineage.
     """
 
     def __init__(
-        self, *, genesis: Genesis, stored: StoredState, is_valid: IsValid, node_id: str, public_key: bytes
+        self, genesis: Genesis, stored: StoredState, node_id: str, public_key: bytes, is_valid: IsValid
     ) -> None:
-        self._node_id, self._public_key = node_id, public_key
+        self.node_id, self.public_key = node_id, public_key
         self.history = EpochHistory(genesis, is_valid)
         self.rows: list[StoredEpoch] = []
         """The certified epochs, from epoch 2 on."""
@@ -129,8 +130,8 @@ class Epochs:
 
     def is_itself_in(self, electorates: tuple[Electorate, ...]) -> bool:
         """Whether this node is a member in one of them, under its own key."""
-        own = [member for electorate in electorates if (member := electorate.find(self._node_id)) is not None]
-        return any(member.public_key == self._public_key for member in own)
+        own = [member for electorate in electorates if (member := electorate.find(self.node_id)) is not None]
+        return any(member.public_key == self.public_key for member in own)
 
     def judges(self, epoch: int, seq: int) -> tuple[Electorate, ...]:
         """As `electorates`, for a lease of that epoch; none if it is of another one than this node can judge."""
@@ -239,8 +240,8 @@ class Epochs:
         self.certified_note = link.note
 
     def _look_for_itself(self, electorate: Electorate, seq: int) -> None:
-        own = electorate.find(self._node_id)
-        if own is not None and own.public_key == self._public_key:
+        own = electorate.find(self.node_id)
+        if own is not None and own.public_key == self.public_key:
             self.absence, self._was_member = "", True
         elif not self.absence or not self._was_member:
             self.absence = "this node is no member " + (f"since seq {seq}" if self._was_member else f"yet at seq {seq}")

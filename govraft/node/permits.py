@@ -239,8 +239,8 @@ class Permits:
         # (test_permit_ends.py::test_a_permit_does_not_outlive_what_it_rests_on).
         life_ms = pending.asked.ttl_ms if end is None else min(pending.asked.ttl_ms, end - issued)
         if life_ms < limits.PERMIT_LEAST_MS:
-            message = f"what allows it ends in less than {limits.PERMIT_LEAST_MS} ms, the least that a permit lives"
-            deny = Deny(Reason.LEASE_EXPIRED, message, seq=allow.seq, state_root=allow.state_root, node=self._node_id)
+            why = f"what allows it ends in less than {limits.PERMIT_LEAST_MS} ms, the least that a permit lives"
+            deny = Deny(Reason.LEASE_EXPIRED, why, seq=allow.seq, state_root=allow.state_root, node=self._node_id)
             self._answer(pending, deny)
             return
         statement = self._statement(pending.asked, request, allow, issued=issued, life_ms=life_ms)

@@ -4,7 +4,8 @@ A snapshot saves a replay and nothing else: the journal and the lineage stay who
 a state which a quorum has certified, and is taken back only if all of this holds:
 
 1. its bytes are whole and canonical;
-2. its certificate, for its seq or a later one, carries the quorums that this seq needs, as the certified epochs say;
+2. its certificate, for its seq or a later one, carries the quorums that this seq needs, as the certified epochs say,
+   and its leaf lies under the certified root: here the stored epochs are believed, not the links that it carries;
 3. the stored lineage has, at the certificate's seq, the root that the quorum signed;
 4. its records have the digests, and it has the time and epoch, that the leaf of its seq says;
 5. each stored entry up to it is the one that its leaf was made from, and its index is that of its entry.
@@ -30,14 +31,16 @@ from typing import NamedTuple
 from govraft.core.codec.note import Checkpoint, parse_note
 from govraft.core.convergence.certificate import IsValid, verify_certificate
 from govraft.core.evidence.epochs import EpochHistory
+from govraft.core.evidence.snapshot_proof import place_leaf
 from govraft.core.lineage.tree import MerkleTree
 from govraft.core.machine.entry import entry_digest
 from govraft.core.machine.machine import Machine
 from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import LEAVES_KEPT
-from govraft.errors import CertificateError, CorruptionError, InputError, LineageError
+from govraft.errors import CorruptionError, InputError, LineageError, VerificationError
 from govraft.node.convergence import Convergence
+from govraft.node.epochs import link_of
 from govraft.ports.store import StoredState
 
 __all__ = ["TAKE_OUT", "FoundSnapshot", "Restored", "SnapshotTaker", "find_snapshot", "restore"]
@@ -52,6 +55,7 @@ class _Image(NamedTuple):
     seq: int
     journal_index: int
     time: int
+    leaf: bytes
     records: Mapping[str, Mapping[str, bytes]]
 
 
@@ -83,7 +87,8 @@ class SnapshotTaker:
             self._image = None
             return None
         if self._image is None and machine.seq - self._last_seq >= self._entries:
-            self._image = _Image(machine.seq, index, machine.time, machine.copy_records())
+            leaf = machine.leaf_bytes(machine.seq) or b""
+            self._image = _Image(machine.seq, index, machine.time, leaf, machine.copy_records())
         image = self._image
         # SAFETY: only what a quorum certified is kept, so that a start needs to trust nothing on this disk
         # (test_snapshots.py::test_nothing_is_saved_without_a_certificate).
@@ -95,7 +100,10 @@ class SnapshotTaker:
             index=image.journal_index,
             time=image.time,
             sections=image.records,
+            leaf=image.leaf,
+            proof=machine.lineage.inclusion_proof(image.seq - 1, convergence.certified_seq),
             certificate=convergence.certified_note,
+            epochs=[link_of(row) for row in convergence.epochs.rows if row.seq <= convergence.certified_seq],
         )
 
 
@@ -137,10 +145,9 @@ def find_snapshot(
         # (test_snapshots.py::test_a_certificate_of_too_few_is_refused).
         judges = history.judges(Checkpoint.decode(parse_note(snapshot.certificate).body).seq)
         checkpoint = verify_certificate(snapshot.certificate, judges, genesis.origin, is_valid=is_valid)
-    except (InputError, CertificateError, LineageError) as error:
+        place_leaf(snapshot, checkpoint)
+    except (InputError, VerificationError) as error:
         raise _unusable(path, str(error)) from error
-    if checkpoint.seq < snapshot.seq:
-        raise _unusable(path, f"its certificate is of seq {checkpoint.seq}, before its own seq {snapshot.seq}")
     if checkpoint.seq > len(stored.leaves) or snapshot.index > len(stored.journal):
         # A quorum's word for a lineage longer than the stored one: if it is this node's own, the database lost entries.
         raise CorruptionError(

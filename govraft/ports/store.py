@@ -37,6 +37,7 @@ __all__ = [
     "SetHardState",
     "SetIsolation",
     "Store",
+    "StoreBeginning",
     "StoredEpoch",
     "StoredEquivocation",
     "StoredLeaf",
@@ -265,6 +266,22 @@ class StoredState(msgspec.Struct, frozen=True):
     snapshot: StoredSnapshot | None = None
     epochs: tuple[StoredEpoch, ...] = ()
     equivocations: tuple[StoredEquivocation, ...] = ()
+
+
+class StoreBeginning(msgspec.Struct, frozen=True):
+    """What the store of a node that never ran begins with, proven by whoever makes it. Never a vote or a signed seq.
+
+    Attributes:
+        epochs: The certified changes of the electorate, from epoch 2 on.
+        leaves: Those of seq 1 to n. Read once, like the journal.
+        journal: From index 1 up to the entry of the last leaf.
+        hard_state: The term of the last entry, no vote, and the entry's index as committed.
+    """
+
+    epochs: Sequence[StoredEpoch] = ()
+    leaves: Sequence[StoredLeaf] = ()
+    journal: Sequence[JournalEntry] = ()
+    hard_state: HardState = HardState()
 
 
 class Store(Protocol):

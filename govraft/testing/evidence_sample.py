@@ -36,6 +36,7 @@ from govraft.core.evidence.statements import (
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import encode_entry
 from govraft.core.machine.machine import AppliedEntry, Machine
+from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.commands import (
     Command,
     MemberAdd,
@@ -346,6 +347,25 @@ class EvidenceSample:
             "links": self.chain(),
         }
         return encode_proof_file(**(fields | changes))
+
+    def snapshot(self, seq: int | None = None, **changes: Any) -> bytes:
+        """A snapshot of the state at a seq, by default the newest, under a certificate of the newest."""
+        newest = self.machine.seq
+        seq = newest if seq is None else seq
+        machine = Machine(self.sample.genesis)
+        for entry in self.entries[1:seq]:
+            machine.apply(entry or b"")
+        fields: dict[str, Any] = {
+            "seq": seq,
+            "index": seq,
+            "time": machine.time,
+            "sections": machine.copy_records(),
+            "leaf": self.leaves[seq - 1],
+            "proof": self.machine.lineage.inclusion_proof(seq - 1, newest),
+            "certificate": self.certificate(),
+            "epochs": self.links,
+        }
+        return Snapshot.make(**(fields | changes)).encode()
 
     def chain(self) -> list[dict[str, Any]]:
         """The links to the current epoch, as files carry them."""

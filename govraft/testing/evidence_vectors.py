@@ -6,6 +6,8 @@ Made from seeded keys and fixed times, so that they are the same on every machin
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -18,13 +20,14 @@ from govraft.core.convergence.certificate import key_name
 from govraft.core.evidence.evidence import Use, prove_evidence
 from govraft.core.evidence.lineage_export import encode_end, encode_epoch, encode_header, encode_record
 from govraft.core.lineage.leaf import Leaf
+from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.limits import PERMIT_MS
 from govraft.core.model.request import Request
 from govraft.errors import VerificationError
 from govraft.testing.evidence_sample import SAMPLE_REQUEST, EvidenceSample
 from govraft.testing.sample import CREATED, SampleCluster
 
-__all__ = ["KINDS", "make_vectors", "outcome"]
+__all__ = ["KINDS", "file_of", "make_vectors", "outcome"]
 
 NOW = CREATED + 101_000
 _FOUR = ("n1", "n2", "n4")
@@ -39,9 +42,14 @@ def outcome(case: Case) -> tuple[str, dict[str, Any] | None]:
     request = None if "request" not in case else msgspec.convert(case["request"], Request)
     use = Use(case.get("at", NOW), request, case.get("audience"), case.get("at_least", 0))
     try:
-        return "ok", prove_evidence(case["file"].encode(), Genesis.decode(case["genesis"].encode()), use)
+        return "ok", prove_evidence(file_of(case), Genesis.decode(case["genesis"].encode()), use)
     except VerificationError as error:
         return error.code, None
+
+
+def file_of(case: Case) -> bytes:
+    """The file of a case: text, or base64 where it is none."""
+    return base64.b64decode(case["file_base64"]) if "file_base64" in case else case["file"].encode()
 
 
 def make_vectors(kind: str) -> list[Case]:
@@ -261,6 +269,52 @@ def _proofs() -> list[Case]:
     ]
 
 
+def _snapshots() -> list[Case]:
+    world, other, later = EvidenceSample(), EvidenceSample(SampleCluster(name="other")), _later()
+
+    def case(name: str, it: EvidenceSample, file: bytes) -> Case:
+        genesis = it.sample.genesis.encode().decode()
+        return {"name": name, "genesis": genesis, "file_base64": base64.b64encode(file).decode("ascii")}
+
+    sections = {name: dict(world.machine.records(name)) for name in world.machine.sections}
+    fewer, more = dict(sections), {**sections, "grants": {"planted": b"\xc0"}}
+    fewer["entities"] = dict(list(sections["entities"].items())[1:])
+    good, four = world.snapshot(), later.certificate(nodes=_FOUR)
+    in_epoch_3 = later.snapshot(certificate=four)
+    unknown = {name: records for name, records in sections.items() if name != "grants"}
+    return [
+        case("the newest state", world, good),
+        case("an earlier state, certified later", world, world.snapshot(4)),
+        case("of another journal index", world, world.snapshot(index=77)),
+        case("cut short", world, good[:-1]),
+        case("one bit is wrong", world, good[:200] + bytes([good[200] ^ 1]) + good[201:]),
+        case("something after the end", world, _sealed(good[:-32] + b"\0")),
+        case("an unknown version", world, _sealed(good[:-32].replace(b"\xa1v\x02", b"\xa1v\x03"))),
+        case("a section is missing", world, world.snapshot(sections=unknown)),
+        case("a record is missing", world, world.snapshot(sections=fewer)),
+        case("a record too many", world, world.snapshot(sections=more)),
+        case("another time", world, world.snapshot(time=CREATED + 1)),
+        case("another seq", world, msgspec.structs.replace(Snapshot.decode(good), seq=5).encode()),
+        case("the leaf of another seq", world, world.snapshot(leaf=world.leaves[3])),
+        case("the records of another seq", world, world.snapshot(4, sections=sections)),
+        case("no leaf", world, world.snapshot(leaf=b"")),
+        case("no proof", world, world.snapshot(4, proof=())),
+        case("an earlier certificate", world, world.snapshot(certificate=world.certificate(5))),
+        case("a certificate of one voter", world, world.snapshot(certificate=world.certificate(nodes=("n1",)))),
+        case("a certificate of another root", world, world.snapshot(certificate=world.certificate(root=bytes(32)))),
+        case("another cluster", world, other.snapshot()),
+        case("epoch 3", later, in_epoch_3),
+        case("an earlier epoch, certified in epoch 3", later, later.snapshot(6, certificate=four)),
+        case("epoch 3, a quorum of epoch 1", later, later.snapshot()),
+        case("epoch 3, without its links", later, later.snapshot(epochs=(), certificate=later.certificate())),
+        case("epoch 3, without its last link", later, later.snapshot(epochs=later.links[:1], certificate=four)),
+    ]
+
+
+def _sealed(body: bytes) -> bytes:
+    return body + hashlib.sha256(body).digest()
+
+
 def _earlier(world: EvidenceSample, name: str, value: object) -> bytes:
     fields = json.loads(world.proof(3, 4))
     fields["earlier"][name] = value
@@ -293,4 +347,5 @@ KINDS: dict[str, Callable[[], list[Case]]] = {
     "permit": _permits,
     "proof": _proofs,
     "receipt": _receipts,
+    "snapshot": _snapshots,
 }

@@ -21,6 +21,7 @@ from govraft.core.model.commands import (
     MemberFields,
     MemberPromote,
     MemberRemove,
+    MemberRotate,
     PolicyActivate,
     PolicyPublish,
     Quarantine,
@@ -107,6 +108,15 @@ class CommandOffice:
         """
         node_key = _private_key(home / f"{fields.id}.key.pem")
         return self.seal(MemberAdd(member=fields, **self.header()), also=[node_key])
+
+    def rotate_member(self, fields: MemberFields, home: Path) -> bytes:
+        """Give a node the new key that lies in the directory `home`, under the id that it has.
+
+        Raises:
+            ClusterError: The key cannot be read.
+        """
+        node_key = _private_key(home / f"{fields.id}.key.pem")
+        return self.seal(MemberRotate(member=fields, **self.header()), also=[node_key])
 
     def promote_member(self, node_id: str) -> bytes:
         """Make an observer a voter."""

@@ -108,6 +108,7 @@ class ProxyNetwork:
     def __init__(self) -> None:
         self._process: ChildProcess | None = None
         self._control: LinkControl | None = None
+        self._carried: set[Pair] = set()
 
     @property
     def control(self) -> LinkControl:
@@ -129,6 +130,7 @@ class ProxyNetwork:
         """Start the proxy and let every node dial through it."""
         listening = {node.id: load_config(node.config).peer_listen for node in nodes.values()}
         pairs = list(itertools.permutations(listening, 2))
+        self._carried = set(pairs)
         plan, socket = home / "run" / "links.json", home / "run" / "links.sock"
         plan.write_text(json.dumps({link_name(a, b): "{}:{}".format(*listening[b]) for a, b in pairs}))
         command = [sys.executable, "-P", "-m", "govraft.testing.link_proxy", str(plan), str(socket)]
@@ -141,8 +143,9 @@ class ProxyNetwork:
                 config.write("\n[peers]\n" + "".join(dialled))
 
     def change(self, links: Collection[Pair], condition: Condition) -> None:
-        """Set these links; all else stays."""
-        self.control.change(links, condition.mode, delay_ms=condition.delay_ms, loss=condition.loss)
+        """Set these links; all else stays. Links of nodes that were added later pass it by: they stay open."""
+        carried = [link for link in links if link in self._carried]
+        self.control.change(carried, condition.mode, delay_ms=condition.delay_ms, loss=condition.loss)
 
     def heal(self) -> None:
         """Open all links."""

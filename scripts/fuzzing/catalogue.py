@@ -7,8 +7,11 @@ from fuzzing import (
     codec_targets,
     database_target,
     evidence_targets,
+    exchange_targets,
     file_targets,
+    governed_targets,
     planted,
+    proof_targets,
     protocol_targets,
 )
 from fuzzing.target import Target
@@ -17,7 +20,17 @@ __all__ = ["TARGETS", "find"]
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (codec_targets, evidence_targets, protocol_targets, file_targets, cli_targets, database_target)
+    for module in (
+        codec_targets,
+        evidence_targets,
+        proof_targets,
+        protocol_targets,
+        exchange_targets,
+        governed_targets,
+        file_targets,
+        cli_targets,
+        database_target,
+    )
     for target in module.TARGETS
 }
 

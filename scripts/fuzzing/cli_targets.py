@@ -8,8 +8,7 @@ from pathlib import Path
 from fuzzing.file_targets import scratch
 from fuzzing.target import Target, expect
 from fuzzing.world import world
-from govraft.cli.batch import _line
-from govraft.cli.input_files import read_json_objects
+from govraft.cli.expectations import read_expectations
 from govraft.cli.processes import find_process
 from govraft.cli.submit import _split
 from govraft.core.codec.envelope import decode_envelope
@@ -28,7 +27,7 @@ def _trace(data: bytes) -> bool:
     """Request traces of `govraft check --batch`."""
     path = _written("trace.jsonl", data)
     try:
-        lines = [_line(number, fields, path) for number, fields in read_json_objects(path)]
+        lines = read_expectations(path)
     except InputError:
         return False
     for line in lines:
@@ -76,7 +75,7 @@ def _trace_seeds() -> list[bytes]:
 
 
 TARGETS = (
-    Target("trace", "request traces of check --batch", _trace, _trace_seeds, "lines", ("govraft.cli.batch",)),
+    Target("trace", "request traces of check --batch", _trace, _trace_seeds, "lines", ("govraft.cli.expectations",)),
     Target(
         "submit-file",
         "files of submit",

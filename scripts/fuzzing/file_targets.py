@@ -232,8 +232,16 @@ def _snapshot_seeds() -> list[bytes]:
         world().machine,
         {name: dict(world().machine.records(name)) for name in world().machine.sections},
     )
+    seq = machine.seq
     snapshot = Snapshot.make(
-        seq=machine.seq, index=machine.seq, time=machine.time, sections=sections, certificate=world().certificate
+        seq=seq,
+        index=seq,
+        time=machine.time,
+        sections=sections,
+        leaf=machine.leaf_bytes(seq) or b"",
+        proof=machine.lineage.inclusion_proof(seq - 1, seq),
+        certificate=world().certificate,
+        epochs=(),
     )
     return [snapshot.encode()[:-32]]
 

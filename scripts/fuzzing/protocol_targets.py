@@ -12,7 +12,7 @@ from govraft.adapters.peer_hello import accept_hello, encode_hello
 from govraft.api import wire
 from govraft.client import answers, questions
 from govraft.core.convergence.certificate import verify_lease
-from govraft.core.convergence.messages import Ack, Kind, Lease, Probe, Signed, decode_kind
+from govraft.core.convergence.messages import Ack, EpochRequest, Epochs, Kind, Lease, Probe, Signed, decode_kind
 from govraft.core.crypto.keys import verify
 from govraft.core.model.request import Request
 from govraft.core.model.verdict import Allow, Deny
@@ -22,7 +22,13 @@ __all__ = ["TARGETS"]
 
 _FRAME_BYTES = 300
 _NOW = 10**12
-_BODIES = {Kind.PROBE: Probe, Kind.ACK: Ack, Kind.LEASE: Lease}
+_BODIES = {
+    Kind.PROBE: Probe,
+    Kind.ACK: Ack,
+    Kind.LEASE: Lease,
+    Kind.EPOCHS: Epochs,
+    Kind.EPOCH_REQUEST: EpochRequest,
+}
 _ASKED = b"\x01" * 32
 
 

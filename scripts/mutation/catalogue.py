@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from auditing import AUDITING_MUTANTS
 from consensus import ENGINE_MUTANTS
 from convergence import CONVERGENCE_MUTANTS
 from durability import DURABILITY_MUTANTS
 from enforcement import ENFORCEMENT_MUTANTS
 from evidence import EVIDENCE_MUTANTS
+from governance import GOVERNANCE_MUTANTS
+from lending import LENDING_MUTANTS
+from membership import MEMBERSHIP_MUTANTS
 from mutant import Mutant
+from portable import PORTABLE_MUTANTS
+from scoping import SCOPING_MUTANTS
 
 __all__ = ["MUTANTS"]
 
@@ -17,4 +23,10 @@ MUTANTS: tuple[Mutant, ...] = (
     *ENFORCEMENT_MUTANTS,
     *ENGINE_MUTANTS,
     *DURABILITY_MUTANTS,
+    *MEMBERSHIP_MUTANTS,
+    *GOVERNANCE_MUTANTS,
+    *SCOPING_MUTANTS,
+    *LENDING_MUTANTS,
+    *PORTABLE_MUTANTS,
+    *AUDITING_MUTANTS,
 )

@@ -103,7 +103,8 @@ CONVERGENCE_MUTANTS = (
         "        }\n"
         "        if count_quorum(set(granting), opened.electorates) is not None:\n"
         "            return None\n"
-        "        needed = set(granting).union(holders[name] for ack in granting.values() for name in ack.outstanding)\n",
+        "        needed = set(granting).union("
+        "holders[name] for ack in granting.values() for name in ack.outstanding)\n",
         "            if node in voters\n"
         "        }\n"
         "        if count_quorum(set(granting), opened.electorates) is not None:\n"

@@ -1,5 +1,6 @@
-"""`audit`: many decisions of one node are recorded and anchored, exported and evaluated again; then three of them are
-tampered with, and exactly these three must be found.
+"""`audit`: many decisions of one node are recorded, anchored, exported and evaluated again.
+
+Then three of them are tampered with, and exactly these three must be found.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def audit_many(place: Path, progress: Progress, *, decisions: int = 100_000) -> 
         began = time.monotonic()
         wait_for(lambda: _anchored(strict) >= decisions, cluster.describe, _PATIENCE_S)
         found.add("anchored after", time.monotonic() - began, "s", "a second at least: `anchor_s = 1`")
-        found.add("log of the node", size_mib(strict.home / "data" / "decisions.db"), "MiB", "decisions.db")
+        found.add("log of the node", size_mib(strict.home / "data" / "decisions.db"), "MiB")
         found.add("most memory of the node", peak_mib(strict), "MiB")
         progress(0.55, "exporting")
         _export(found, cluster, strict, place)
@@ -147,7 +148,9 @@ def _replay(found: Findings, cluster: LocalCluster, place: Path, decisions: int)
     found.add("anchored up to", report["anchored"], "", f"by seq {report['anchor_seq']}")
     found.add("replay", cost.wall_s, "s", f"{cost.cpu_s:,.1f} s of processor time")
     found.add("replay: most memory", cost.peak_mib, "MiB")
-    found.demand(f"{wrong} mismatches, {report['chain']}, exit code {cost.code}", holds=report["clean"] and not cost.code)
+    found.demand(
+        f"{wrong} mismatches, {report['chain']}, exit code {cost.code}", holds=report["clean"] and not cost.code
+    )
     found.demand(f"{count} records, {report['dropped']} dropped", holds=count >= decisions and not report["dropped"])
     found.demand(f"only {report['anchored']} records are anchored", holds=report["anchored"] >= decisions)
 

@@ -7,7 +7,7 @@ removed, one after the other. A removed node goes on running, and must deny.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -32,16 +32,25 @@ Progress = Callable[[float, str], None]
 
 
 def grow_and_shrink(
-    place: Path, progress: Progress, *, least: int = 3, most: int = 7, calm_s: float = 3.0, checks_per_s: int = 1000
+    place: Path,
+    progress: Progress,
+    *,
+    least: int = 3,
+    most: int = 7,
+    calm_s: float = 3.0,
+    checks_per_s: int = 1000,
+    programs: Mapping[str, Sequence[str]] | None = None,
 ) -> Findings:
     """Grow from `least` nodes to `most`, then remove the oldest until `least` are left.
 
     Args:
         place: An empty directory for the record, not for the cluster.
         progress: Told the share that is done, and what happens.
-        least, most: Numbers of voters.
+        least: Voters at the beginning and at the end.
+        most: Voters in the middle.
         calm_s: How long the load goes on after each step.
         checks_per_s: How many questions are asked, all nodes together; an aim.
+        programs: As for `LocalCluster`: nodes that are not the stock program.
 
     Raises:
         GovraftError: The scenario could not be gone through.
@@ -49,7 +58,7 @@ def grow_and_shrink(
     found = Findings("grow-shrink")
     found.note_load()
     names = [f"node-{number}" for number in range(1, most + 1)]
-    with LocalCluster(least, links=False) as cluster:
+    with LocalCluster(least, links=False, programs=programs) as cluster:
         cluster.start()
         cluster.permit_all()
         endpoints = {name: LocalNode(cluster.home, name).endpoint for name in names}

@@ -1,5 +1,7 @@
-"""`join`: a cluster with a long lineage. How long a restart takes with and without a snapshot, how long a new node takes
-to join, what that costs those that serve, and how long the proof of the whole lineage from the genesis.
+"""`join`: what a long lineage costs.
+
+How long a restart takes with and without a snapshot, how long a new node takes to join, how long the others then deny,
+and how long it takes to prove the whole lineage from the genesis.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from govraft.adapters.snapshot_file import snapshot_path
 from govraft.testing.chaos.load import Load
 from govraft.testing.checkers import judge
 from govraft.testing.local_cluster import LocalCluster, LocalNode
+from govraft.testing.local_cluster_errors import NodeExitedError
 from govraft.testing.local_cluster_process import wait_for
 from scenario.commands import submit_many
 from scenario.figures import Findings, worst
@@ -80,11 +83,17 @@ def _restart(found: Findings, cluster: LocalCluster, how: str) -> None:
         node.stop()
     began = time.monotonic()
     node.start()
-    wait_for(node.status, cluster.describe, _PATIENCE_S)
+    wait_for(lambda: _answers(node), cluster.describe, _PATIENCE_S)
     found.add(f"restart {how}: answers", time.monotonic() - began, "s")
     cluster.wait_until_serving(node.id, timeout_s=_PATIENCE_S)
     found.add(f"restart {how}: may allow", time.monotonic() - began, "s", "one lease of it is the rule of the protocol")
     found.add(f"restart {how}: most memory", peak_mib(node), "MiB")
+
+
+def _answers(node: LocalNode) -> bool:
+    if not node.is_running:
+        raise NodeExitedError(f"`{node.id}` did not start again: {node.log(1000)}")
+    return bool(node.status())
 
 
 def _join(found: Findings, cluster: LocalCluster, place: Path) -> None:
@@ -96,7 +105,9 @@ def _join(found: Findings, cluster: LocalCluster, place: Path) -> None:
         with traffic.step(f"add {_JOINER}", _JOINER):
             began = time.monotonic()
             traffic.add(_JOINER, _PATIENCE_S)
-            found.add("join: may allow, as an observer", time.monotonic() - began, "s", "key, export, store, all entries")
+            found.add(
+                "join: may allow, as an observer", time.monotonic() - began, "s", "key, export, store, all entries"
+            )
         with traffic.step(f"promote {_JOINER}"):
             began = time.monotonic()
             traffic.submit("member.promote", _JOINER, cluster.commands.promote_member(_JOINER))

@@ -66,8 +66,9 @@ def peak_mib(node: LocalNode) -> float:
 
 
 def size_mib(path: Path) -> float:
-    """Size of a file; 0 if there is none."""
-    return path.stat().st_size / _MIB if path.exists() else 0.0
+    """Size of a file, MiB, with the write-ahead log of a database; 0 if there is none."""
+    files = (path, path.with_name(f"{path.name}-wal"))
+    return sum(file.stat().st_size for file in files if file.exists()) / _MIB
 
 
 def _status(node: LocalNode, field: str) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import TypeGuard
 
 import msgspec
 
 from govraft.testing.history import Check, CommandTried, Event, FaultEnded, FaultStarted, NodeState
 
-__all__ = ["StepWindows", "deny_windows"]
+__all__ = ["StepWindows", "deny_windows", "longest_gap"]
 
 _NS_PER_MS = 1_000_000
 
@@ -39,9 +40,7 @@ def deny_windows(events: Iterable[Event]) -> list[StepWindows]:
     steps: list[FaultStarted] = []
     ended: dict[int, int] = {}
     for event in events:
-        if isinstance(event, Check) and event.allowed:
-            allows.setdefault(event.node, []).append(event.at)
-        elif isinstance(event, NodeState) and event.standing == "allow":
+        if _allows(event):
             allows.setdefault(event.node, []).append(event.at)
         elif isinstance(event, CommandTried) and event.outcome == "effective":
             commands.append(event.at)
@@ -65,6 +64,10 @@ def deny_windows(events: Iterable[Event]) -> list[StepWindows]:
         if step.kind.startswith("remove"):
             gone |= set(step.nodes)
     return found
+
+
+def _allows(event: Event) -> TypeGuard[Check | NodeState]:
+    return event.allowed if isinstance(event, Check) else isinstance(event, NodeState) and event.standing == "allow"
 
 
 def longest_gap(moments: Sequence[int], start: int, end: int) -> float:

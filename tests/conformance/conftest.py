@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,9 +33,9 @@ class Stage:
         self.liar.config.with_name("lie").unlink()
 
 
-@pytest.fixture
-def stage() -> Iterator[Callable[..., Stage]]:
-    """`stage(lie, leads=..., proxied=...)`: a running cluster that may allow, its liar still honest."""
+@contextmanager
+def stages() -> Iterator[Callable[..., Stage]]:
+    """Makes stages, and ends them all."""
     with ExitStack() as stack:
 
         def make(lie: str, *, leads: bool = False, proxied: bool = False) -> Stage:
@@ -49,6 +49,13 @@ def stage() -> Iterator[Callable[..., Stage]]:
                 assert cluster.leader().id == LIAR
             return Stage(cluster)
 
+        yield make
+
+
+@pytest.fixture
+def stage() -> Iterator[Callable[..., Stage]]:
+    """`stage(lie, leads=..., proxied=...)`: a running cluster that may allow, its liar still honest."""
+    with stages() as make:
         yield make
 
 

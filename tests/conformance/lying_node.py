@@ -12,6 +12,8 @@ unsigned           as leader, it asks without a signature
 spoof              as leader, it makes certificates of its own ack alone, and forged ones of all others
 impatient          as leader, it waits for no outstanding holder
 equivocate         as voter, it signs a second root for each seq
+mute               it acks nothing, certifies nothing, and signs no permit; in Raft it takes part
+reckless           as leader, it orders whatever a client hands in, unexamined
 =================  ==============================================================================================
 """
 
@@ -31,11 +33,15 @@ from govraft.core.codec.note import Checkpoint, cosigned_message
 from govraft.core.convergence.cosigner import Answer, Cosigner
 from govraft.core.convergence.messages import Ack, Kind, sign
 from govraft.core.convergence.round import RoundLeader
+from govraft.core.machine.entry import encode_entry
 from govraft.core.machine.records import ENTITY_PREFIX, Entity
 from govraft.core.machine.state import Changes
 from govraft.core.model.electorate import Member
 from govraft.core.model.outcome import Rejected
+from govraft.node.convergence import CONVERGENCE_CHANNEL
 from govraft.node.core import RAFT_CHANNEL, NodeCore
+from govraft.node.cosigning import PERMIT_CHANNEL
+from govraft.node.effects import Effects
 
 Told = Callable[[], bool]
 
@@ -138,6 +144,33 @@ def equivocate(told: Told) -> None:
     Cosigner.answer = answer  # type: ignore[method-assign]
 
 
+def mute(told: Told) -> None:
+    honest = NodeCore.take_effects
+
+    def take_effects(self: NodeCore) -> Effects:
+        effects = honest(self)
+        if told():
+            effects.sends = [
+                send for send in effects.sends if send.channel not in (CONVERGENCE_CHANNEL, PERMIT_CHANNEL)
+            ]
+        return effects
+
+    NodeCore.take_effects = take_effects  # type: ignore[method-assign]
+
+
+def reckless(told: Told) -> None:
+    honest = NodeCore.submit
+
+    def submit(self: NodeCore, envelope: bytes, *, wait: str, timeout_ms: int, done: Any) -> None:
+        if not told():
+            honest(self, envelope, wait=wait, timeout_ms=timeout_ms, done=done)
+            return
+        self.sequencer.propose(encode_entry(self._clock.wall(), envelope))
+        done({"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": "reckless"})
+
+    NodeCore.submit = submit  # type: ignore[method-assign]
+
+
 LIES = {
     "lineage": lineage,
     "lag": lag,
@@ -145,6 +178,8 @@ LIES = {
     "spoof": spoof,
     "impatient": impatient,
     "equivocate": equivocate,
+    "mute": mute,
+    "reckless": reckless,
 }
 
 

@@ -22,7 +22,16 @@ STEPS = 240
 
 def restored(machine: Machine, lineage: MerkleTree) -> Machine:
     """A machine from another's snapshot, by way of the bytes."""
-    taken = Snapshot.make(seq=machine.seq, index=1, time=machine.time, sections=machine.copy_records(), certificate=b"")
+    taken = Snapshot.make(
+        seq=machine.seq,
+        index=1,
+        time=machine.time,
+        sections=machine.copy_records(),
+        leaf=b"",
+        proof=(),
+        certificate=b"",
+        epochs=(),
+    )
     snapshot = Snapshot.decode(taken.encode())
     recent = [machine.leaf_bytes(seq) for seq in range(max(1, machine.seq - 5), machine.seq + 1)]
     return Machine.restored(

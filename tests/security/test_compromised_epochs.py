@@ -15,6 +15,7 @@ from govraft.adapters.node_key import NodeIdentity
 from govraft.core.codec.canonical import pack
 from govraft.core.codec.envelope import pae, seal
 from govraft.core.codec.note import Checkpoint, cosigned_message
+from govraft.core.convergence.cosigner import Refusal
 from govraft.core.convergence.messages import Ack, Epochs, Kind, ProvenChange, Signed, probe_digest, sign
 from govraft.core.evidence.epochs import verify_epochs
 from govraft.core.evidence.equivocation import encode_equivocation_file, prove_equivocation
@@ -124,6 +125,11 @@ def test_a_certificate_of_an_epoch_that_is_kept_back_lets_nobody_allow_on_either
     sim.submit("node-1", sim.add("node-5"))
     sim.run_until(lambda: sim.epoch(LIAR) == 2)
     assert {sim.epoch(name) for name in sim.honest} == {1}
+    # Nobody helps it to anything beyond the change.
+    sim.liar.propose(sim.quarantine("beyond"))
+    sim.run_until(lambda: {sim.core(name).machine.seq for name in sim.nodes if name != "node-5"} == {5})
+    assert sim.liar.collect(sim.liar.probe(), *sim.honest) == []
+    assert {sim.core(name).convergence.last_refusal for name in sim.honest} == {Refusal.EPOCH_UNCERTIFIED}
     sim.step(2 * sim.genesis.lease_ms)
     assert not any(sim.serving(name) for name in sim.honest)
     # Once it is gone the others certify the change themselves.
@@ -213,12 +219,12 @@ def test_nobody_can_be_framed(sim):
     altered = msgspec.structs.replace(true[0], body=liar.ack(probe, node="node-1", root=OTHER_ROOT).body)
     own = liar.ack(probe, root=OTHER_ROOT)
     pairs = {
-        "forged": (true[0], forged),
-        "altered": (true[0], altered),
+        "forged": (later[-1], forged),
+        "altered": (later[-1], altered),
         "of two seqs": (true[0], later[-1]),
         "twice the same": (true[0], true[0]),
         "of one root at two times": (true[0], true[1]),
-        "one of each": (true[0], own),
+        "one of each": (later[-1], own),
         "in its name by itself": (liar.ack(probe, node="node-1"), liar.ack(probe, node="node-1", root=OTHER_ROOT)),
     }
     for name, (first, second) in pairs.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from govraft.core.evidence.evidence import Use, prove_evidence
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.request import Request
 from govraft.errors import DecodeError, VerificationError
-from govraft.testing.evidence_vectors import NOW
+from govraft.testing.evidence_vectors import NOW, file_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 VERIFIER = ROOT / "verifier"
@@ -75,7 +76,7 @@ def in_python(case: Case) -> Outcome:
     use = case.use
     request = msgspec.convert(use["request"], Request) if "request" in use else None
     try:
-        genesis = Genesis.decode(case.genesis)
+        genesis = _genesis(case.genesis)
     except DecodeError as error:
         return Outcome("genesis", None, str(error))
     wanted = Use(use.get("at", NOW), request, use.get("audience"), use.get("at_least", 0))
@@ -84,6 +85,11 @@ def in_python(case: Case) -> Outcome:
     except VerificationError as error:
         return Outcome(error.code, None, str(error))
     return Outcome("ok", without_replay(json.loads(json.dumps(proven))), "")
+
+
+@functools.lru_cache(maxsize=64)
+def _genesis(data: bytes) -> Genesis:
+    return Genesis.decode(data)
 
 
 def without_replay(proven: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +105,7 @@ def vectors() -> list[tuple[Case, dict[str, Any]]]:
         for item in json.loads(path.read_text(encoding="utf-8"))["cases"]:
             use = {name: item[name] for name in ("at", "request", "audience", "at_least") if name in item}
             name = f"{path.stem}: {item['name']}"
-            found.append((Case(item["file"].encode(), item["genesis"].encode(), use, name), item))
+            found.append((Case(file_of(item), item["genesis"].encode(), use, name), item))
     return found
 
 

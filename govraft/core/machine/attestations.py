@@ -29,7 +29,7 @@ from govraft.core.codec.envelope import Envelope, decode_envelope
 from govraft.core.codec.in_toto import STATEMENT_TYPE, Statement, decode_statement
 from govraft.core.machine.attestation_view import ATTESTATION_PREFIX, Attestation
 from govraft.core.machine.records import Mark, mark_key
-from govraft.core.machine.requirement import Requirement
+from govraft.core.machine.requirement import Requirement, room
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
 from govraft.core.model.authority import Role
@@ -218,10 +218,11 @@ def _check_chain(state: State, command: Attest, digest: str, last: Attestation |
 def _make_room(state: State, last: Attestation | None, context: Context) -> Changes | Rejected:
     """Changes that remove the statement before this one; or, for the first of a chain at the limit, an expired one."""
     changes = Changes()
-    if last is None and len(state.attestations.by_digest) < limits.ATTESTATIONS:
+    most = room(state, limits.ATTESTATIONS, Role.ATTESTOR, context.authors)
+    if last is None and len(state.attestations.by_digest) < most:
         return changes
     leaving = last if last is not None else state.attestations.longest_expired(context.time)
     if leaving is None:
-        return Rejected(Rejection.LIMIT_EXCEEDED, f"{limits.ATTESTATIONS} attestations are on record, wait for expiry")
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"{most} attestations are on record, wait for expiry")
     changes.remove("attestations", ATTESTATION_PREFIX + leaving.digest)
     return changes

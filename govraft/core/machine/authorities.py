@@ -23,7 +23,7 @@ import msgspec
 from govraft.core.crypto.keys import key_id
 from govraft.core.machine.authority_view import AUTHORITY_PREFIX, RETIRED_PREFIX, threshold_key
 from govraft.core.machine.new_key import check_possession, decode_new_key
-from govraft.core.machine.requirement import Requirement
+from govraft.core.machine.requirement import Requirement, room
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
 from govraft.core.model.authority import Assignment, Authority, AuthorityStatus, Role
@@ -132,7 +132,10 @@ def add_authority(state: State, command: AuthorityAdd, context: Context) -> Chan
     if refused is not None:
         return refused
     present = sum(item.status is not AuthorityStatus.REVOKED for item in view.by_id.values())
-    if present >= limits.AUTHORITIES or len(view.by_id) >= limits.AUTHORITIES_EVER:
+    most, ever = (
+        room(state, limit, Role.ROOT, context.authors) for limit in (limits.AUTHORITIES, limits.AUTHORITIES_EVER)
+    )
+    if present >= most or len(view.by_id) >= ever:
         return Rejected(Rejection.LIMIT_EXCEEDED, f"{present} authorities, {len(view.by_id)} ever: there is no room")
     key = decode_new_key(state, command.public_key)
     if isinstance(key, Rejected):
@@ -180,8 +183,9 @@ def rotate_authorities(state: State, command: AuthorityRotate, context: Context)
         _put(changes, msgspec.structs.replace(authority, public_key=key))
         # SAFETY: a key that was replaced never signs for anybody again. test_authorities.py::test_new_keys
         changes.put("authorities", RETIRED_PREFIX + key_id(authority.public_key), context.seq)
-    if len(state.authorities.retired) + len(rotated) > limits.AUTHORITY_KEYS_RETIRED:
-        return Rejected(Rejection.LIMIT_EXCEEDED, f"over {limits.AUTHORITY_KEYS_RETIRED} keys would be retired")
+    most = room(state, limits.AUTHORITY_KEYS_RETIRED, Role.ROOT, context.authors)
+    if len(state.authorities.retired) + len(rotated) > most:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"over {most} keys would be retired")
     return changes
 
 

@@ -11,8 +11,10 @@ binding, and he has no say over them.
 from __future__ import annotations
 
 from govraft.core.machine.boundary_view import Boundary, boundary_key
+from govraft.core.machine.requirement import room
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
+from govraft.core.model.authority import Role
 from govraft.core.model.commands import BoundaryRemove, BoundarySet, Window
 from govraft.core.model.ids import is_action_type, parse_uid
 from govraft.core.model.outcome import Rejected, Rejection
@@ -28,8 +30,9 @@ def set_boundary(state: State, command: BoundarySet, context: Context) -> Change
         return boundary
     view = state.boundaries
     if command.id not in view.of(command.domain):
-        if len(view) >= limits.BOUNDARIES:
-            return Rejected(Rejection.LIMIT_EXCEEDED, f"there are {limits.BOUNDARIES} boundaries, remove some")
+        most = room(state, limits.BOUNDARIES, Role.OPERATOR, context.authors)
+        if len(view) >= most:
+            return Rejected(Rejection.LIMIT_EXCEEDED, f"there are {most} boundaries, remove some")
         if len(view.of(command.domain)) >= limits.BOUNDARIES_OF_DOMAIN:
             message = f"`{command.domain}` has {limits.BOUNDARIES_OF_DOMAIN} boundaries, remove some"
             return Rejected(Rejection.LIMIT_EXCEEDED, message)

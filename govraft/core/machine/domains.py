@@ -18,7 +18,7 @@ from govraft.core.machine.authorities import check_roles_able
 from govraft.core.machine.domain_view import DOMAIN_PREFIX, REMOVED_PREFIX, Domain
 from govraft.core.machine.policies import drop_domain
 from govraft.core.machine.records import mark_key
-from govraft.core.machine.requirement import Requirement
+from govraft.core.machine.requirement import Requirement, room
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
 from govraft.core.model.authority import AuthorityStatus, Role
@@ -64,8 +64,9 @@ def create_domain(state: State, command: DomainCreate, context: Context) -> Chan
     above = view.path(command.parent)
     if not above:
         return _unknown(command.parent)
-    if len(view.domains) >= limits.DOMAINS:
-        return Rejected(Rejection.LIMIT_EXCEEDED, f"at most {limits.DOMAINS} domains, remove some")
+    most = room(state, limits.DOMAINS, Role.ROOT, context.authors)
+    if len(view.domains) >= most:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"at most {most} domains, remove some")
     if len(above) > limits.DOMAIN_DEPTH:
         return Rejected(Rejection.LIMIT_EXCEEDED, f"domains stand at most {limits.DOMAIN_DEPTH} deep")
     changes = Changes()
@@ -120,7 +121,7 @@ def remove_domain(state: State, command: DomainRemove, context: Context) -> Chan
         return Rejected(Rejection.DOMAIN_IN_USE, f"`{command.id}` has {left}, remove that first")
     changes = Changes()
     _forget_rested(state, context, changes)
-    if len(state.domains.resting) >= limits.DOMAIN_NAMES_RESTING:
+    if len(state.domains.resting) >= room(state, limits.DOMAIN_NAMES_RESTING, Role.ROOT, context.authors):
         return Rejected(Rejection.LIMIT_EXCEEDED, "too many names of removed domains rest, wait until some are free")
     drop_domain(state.policies, command.id, changes)
     marks = mark_key(TargetKind.DOMAIN.value, command.id)

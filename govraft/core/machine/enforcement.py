@@ -29,7 +29,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from govraft.core.machine.records import MARK_PREFIX, Mark, mark_key
-from govraft.core.machine.requirement import Requirement
+from govraft.core.machine.requirement import Requirement, room
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
 from govraft.core.model.authority import Role
@@ -74,8 +74,11 @@ INVALIDATED = "invalidated"
 _POLICY_MARKS = mark_key(TargetKind.POLICY.value, "")
 _ENDED_BY_RELEASE = (ISOLATED, QUARANTINED)
 _HEX_DIGEST = re.compile(HEX_DIGEST_PATTERN)
-# The word after any annotations and comments that says what a policy does.
-_EFFECT = re.compile(r'//[^\n\r]*+|"(?:[^"\\]|\\.)*+"|@\s*+\w++|\b(permit|forbid)\b', re.DOTALL)
+# The word after any annotations and comments that says what a policy does. An annotation may have the name of an effect.
+_EFFECT = re.compile(
+    r'//[^\n\r]*+|"(?:[^"\\]|\\.)*+"|@(?:\s|//[^\n\r]*+)*+[A-Za-z0-9_]++|(permit|forbid)(?![A-Za-z0-9_])|[A-Za-z0-9_]++',
+    re.DOTALL,
+)
 
 
 def of_target(state: State, command: EnforcementCommand) -> Requirement:
@@ -181,8 +184,11 @@ def _replaced(state: State, command: Command) -> Iterator[str]:
 
 def _is_reviewed(state: State, command: PolicyActivate, policy: bytes, mark: Mark) -> bool:
     """Whether this activation is the last of those that a marked policy waits for."""
+    domains = state.policies.domains_of(policy)
+    if command.domain not in domains:
+        return False
     waits_for = []
-    for domain in state.policies.domains_of(policy):
+    for domain in domains:
         own = state.policies.of(domain)
         is_older = own.active is not None and own.active.seq < mark.seq
         if is_older and own.active is not None and policy in own.versions[own.active.version].policy_ids:
@@ -276,8 +282,9 @@ def _mark(
     for other, rejection in refused_by.items():
         if other in marks:
             return Rejected(rejection, f"{_target(command)} is {other} already")
-    if not marks and len(state.entities.marks) >= limits.MARKS:
-        return Rejected(Rejection.LIMIT_EXCEEDED, f"{limits.MARKS} targets are marked, release some")
+    most = room(state, limits.MARKS, Role.OPERATOR, context.authors)
+    if not marks and len(state.entities.marks) >= most:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"{most} targets are marked, release some")
     changes = Changes()
     mark = Mark(command.reason, context.authors, context.seq, context.time, _domain_of(state, command))
     _store(changes, key, {**marks, name: mark})

@@ -8,7 +8,8 @@ An entity belongs to one domain. Whose signatures a command takes depends on all
 the entities are to belong, and those to which they belong now; it takes the operators of the lowest domain above them
 all. Where those who signed are not enough for the root, they may name as new parents only entities of their part of the
 tree. A group is how a policy is met: to put an entity into another domain's group would be to take what that domain
-permits its members. Nor may they create an entity that is named elsewhere already, as a parent or in a policy.
+permits its members. Nor may they create an entity that is named elsewhere already: as a parent, in a policy, or as the
+holder of a grant.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from govraft.core.machine.ancestry import check_ancestry
 from govraft.core.machine.records import ENTITY_PREFIX, Entity
-from govraft.core.machine.requirement import Requirement
+from govraft.core.machine.requirement import Requirement, room
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
 from govraft.core.model.authority import Role
@@ -64,7 +65,7 @@ def put_entities(state: State, command: EntityPut, context: Context) -> Changes 
     except _Refusal as refusal:
         return refusal.rejected
     scope = _scope(state, required.domain, context)
-    return _check_names(state, scope, uids) or _check_parents(state, scope, entities) or _store(state, entities)
+    return _check_names(state, scope, uids) or _check_parents(state, scope, entities) or _store(state, entities, context)
 
 
 def patch_entity(state: State, command: EntityPatch, context: Context) -> Changes | Rejected:
@@ -82,7 +83,7 @@ def patch_entity(state: State, command: EntityPatch, context: Context) -> Change
         return refusal.rejected
     entity = Entity(uid, attrs, parents, old.domain)
     scope = _scope(state, old.domain, context)
-    return _check_parents(state, scope, [entity]) or _store(state, [entity])
+    return _check_parents(state, scope, [entity]) or _store(state, [entity], context)
 
 
 def delete_entities(state: State, command: EntityDelete, context: Context) -> Changes | Rejected:
@@ -147,19 +148,28 @@ def _scope(state: State, domain: str, context: Context) -> str:
 def _check_names(state: State, domain: str, uids: list[str]) -> Rejected | None:
     """Whether those who signed for a domain may create entities of these names.
 
-    A group may count before it is an entity: named as a parent, or in a policy. Whoever could create it then could put
-    members into it; and a resource would be decided by other policies than those that name it.
+    A group may count before it is an entity: named as a parent, in a policy, or as the holder of a grant. Whoever could
+    create it then could put members into it; and a resource would be decided by other policies than those that name it.
     """
     if domain == ROOT_DOMAIN:
         return None
-    view, domains = state.entities, state.domains
-    for uid in uids:
-        if uid in view.entities:
-            continue
-        users = [view.entities[child].domain for child in view.children.get(uid, ())]
+    view, grants = state.entities, state.grants
+
+    def is_foreign(user: str) -> bool:
+        return domain not in state.domains.path(user)
+
+    new = [uid for uid in uids if uid not in view.entities]
+    # Asked for all at once, as it seldom is the case; only then one by one.
+    is_named = any(map(is_foreign, state.policies.naming(*new)))
+    for uid in new:
+        users = {view.entities[child].domain for child in view.children.get(uid, ())}
+        users.update(grants.grants[name].domain for name in grants.of_holder(uid))
+        if is_named:
+            users.update(state.policies.naming(uid))
         # SAFETY: nobody becomes what others speak of.
-        # test_domain_entities.test_names_in_use_elsewhere_cannot_be_claimed
-        if any(domain not in domains.path(user) for user in (*users, *state.policies.naming(uid))):
+        # test_domain_entities.test_names_in_use_elsewhere_cannot_be_claimed,
+        # test_review_issue_governance.py::test_nobody_becomes_the_holder_of_anothers_grant
+        if any(map(is_foreign, users)):
             detail = f"`{uid}` is named outside of `{domain}` already, so operators from there must put it"
             return Rejected(Rejection.ENTITY_CLAIMED, detail)
     return None
@@ -185,10 +195,11 @@ def _check_parents(state: State, domain: str, entities: list[Entity]) -> Rejecte
     return None
 
 
-def _store(state: State, entities: list[Entity]) -> Changes | Rejected:
-    known = state.entities.entities
-    if len(known) + sum(entity.uid not in known for entity in entities) > limits.ENTITIES:
-        return Rejected(Rejection.LIMIT_EXCEEDED, f"at most {limits.ENTITIES} entities, delete some")
+def _store(state: State, entities: list[Entity], context: Context) -> Changes | Rejected:
+    known, most = state.entities.entities, room(state, limits.ENTITIES, Role.OPERATOR, context.authors)
+    new = sum(entity.uid not in known for entity in entities)
+    if new and len(known) + new > most:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"at most {most} entities, delete some")
     changes = Changes()
     for entity in entities:
         if changes.put("entities", ENTITY_PREFIX + entity.uid, entity) > limits.ENTITY_BYTES:

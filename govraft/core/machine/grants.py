@@ -20,7 +20,7 @@ import msgspec
 from govraft.core.machine.enforcement import REVOKED
 from govraft.core.machine.grant_view import GRANT_PREFIX, Grant
 from govraft.core.machine.records import Entity, Mark, mark_key
-from govraft.core.machine.requirement import Requirement
+from govraft.core.machine.requirement import Requirement, room
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
 from govraft.core.model.authority import AuthorityStatus, Role
@@ -203,9 +203,12 @@ def _add(state: State, grant: Grant, context: Context) -> Changes | Rejected:
     over = view.removable(context.time)
     if over is not None:
         changes.remove("grants", GRANT_PREFIX + over)
-    if len(view.grants) - (over is not None) >= limits.GRANTS:
-        return Rejected(Rejection.LIMIT_EXCEEDED, f"{limits.GRANTS} grants are kept, revoke some and wait")
-    if len(view.of_holder(grant.holder)) >= limits.GRANTS_OF_HOLDER:
-        return Rejected(Rejection.LIMIT_EXCEEDED, f"`{grant.holder}` holds {limits.GRANTS_OF_HOLDER} grants already")
+    most, held = (
+        room(state, limit, Role.OPERATOR, context.authors) for limit in (limits.GRANTS, limits.GRANTS_OF_HOLDER)
+    )
+    if len(view.grants) - (over is not None) >= most:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"{most} grants are kept, revoke some and wait")
+    if len(view.of_holder(grant.holder)) >= held:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"`{grant.holder}` holds {held} grants already")
     changes.put("grants", GRANT_PREFIX + grant.id, grant)
     return changes

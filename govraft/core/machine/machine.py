@@ -39,9 +39,10 @@ from govraft.core.machine.records import (
     PolicyVersion,
     mark_key,
 )
+from govraft.core.machine.requirement import holds_in_root
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
-from govraft.core.model.authority import Authority
+from govraft.core.model.authority import Authority, Role
 from govraft.core.model.commands import Command, command_name, decode_command
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import Genesis
@@ -187,7 +188,7 @@ class Machine:
         if admitted.duplicate:
             outcome = Rejected(Rejection.DUPLICATE_COMMAND, f"`{admitted.command.command_id}` was used already")
             return _Decision(admitted, Changes(), outcome, remember=False)
-        if len(self._state.audit.commands) >= limits.KNOWN_COMMANDS:
+        if len(self._state.audit.commands) >= self._room_for_commands(admitted):
             outcome = Rejected(Rejection.LIMIT_EXCEEDED, "too many commands are remembered, wait until some expire")
             return _Decision(admitted, Changes(), outcome, remember=False)
         context = Context(
@@ -205,6 +206,19 @@ class Machine:
         if isinstance(result, Rejected):
             return _Decision(admitted, Changes(), result, remember=True)
         return _Decision(admitted, result, Applied(), remember=True)
+
+    def _room_for_commands(self, admitted: Admitted) -> int:
+        """How many commands may be remembered already: the fewer, the less its authors are trusted with."""
+        role = admitted.role
+        # SAFETY: nobody can use up the places that it takes to stop him
+        # (test_review_issue_governance.py::test_who_floods_the_log_leaves_room_for_those_who_stop_him).
+        if role is None:
+            eighths = 4  # One member or authority on its own.
+        elif not holds_in_root(self._state, role, admitted.authors):
+            eighths = 6
+        else:
+            eighths = 8 if role in (Role.ROOT, Role.EMERGENCY) else 7
+        return max(1, limits.KNOWN_COMMANDS * eighths // 8)
 
     def _commit(self, entry: bytes, envelope: bytes | None, time: WallMs, decision: _Decision) -> AppliedEntry:
         self.time = time

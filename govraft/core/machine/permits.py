@@ -21,6 +21,7 @@ from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
 from govraft.core.model.commands import PermitRedeem
 from govraft.core.model.commands.enforcement import TargetKind
+from govraft.core.model.ids import ROOT_DOMAIN
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import CertificateError, VerificationError
 
@@ -77,11 +78,21 @@ def _voided(state: State, statement: PermitStatement, context: Context) -> Rejec
         stopped = state.entities.marks.get(mark_key(kind.value, uid))
         if stopped:
             return Rejected(Rejection.PERMIT_VOID, f"{kind.value} `{uid}` is {', '.join(sorted(stopped))} since")
+    marks = [state.entities.marks.get(mark_key(TargetKind.POLICY.value, name)) for name in statement.policies]
+    # SAFETY: as in a decision, a permit rests on at least one policy that nothing marks
+    # (test_review_issue_governance.py::test_policies_that_were_all_stopped_void_a_permit).
+    if marks and all(marks):
+        return Rejected(Rejection.PERMIT_VOID, "every policy that permitted it is stopped since")
     return None
 
 
 def _targets(state: State, statement: PermitStatement) -> Iterator[tuple[TargetKind, str]]:
-    """What the permit names, and all groups above it."""
+    """What the permit names, all groups above it, and the domains that it was decided in."""
+    # SAFETY: a domain that was stopped stops what was permitted in it
+    # (test_review_issue_governance.py::test_a_domain_that_was_stopped_voids_its_permits).
+    resource = state.entities.entities.get(statement.resource)
+    for domain in state.domains.path(ROOT_DOMAIN if resource is None else resource.domain):
+        yield TargetKind.DOMAIN, domain
     yield TargetKind.ACTION, statement.action
     for kind, uid in ((TargetKind.SUBJECT, statement.principal), (TargetKind.RESOURCE, statement.resource)):
         seen, todo = {uid}, [uid]

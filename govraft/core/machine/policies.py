@@ -191,5 +191,5 @@ def _drop(view: PoliciesView, versions: list[PolicyVersion], domain: str, change
             changes.remove("policies", SCHEMA_PREFIX + version.schema_digest.hex())
     for name in sorted(uses):
         # SAFETY: a text that any other version of any domain uses stays. test_domain_policies.test_texts_are_shared
-        if view.policy_uses[name] == uses[name]:
+        if view.policy_uses[name].total() == uses[name]:
             changes.remove("policies", POLICY_PREFIX + name.hex())

@@ -64,8 +64,8 @@ class PoliciesView:
     def __init__(self) -> None:
         self.by_domain: dict[str, DomainPolicies] = {}
         """Domains that have published anything."""
-        self.policy_uses: Counter[bytes] = Counter()
-        """In how many versions a policy is, of whichever domain."""
+        self.policy_uses: dict[bytes, Counter[str]] = {}
+        """In how many versions a policy is, by domain."""
         self.schema_uses: Counter[bytes] = Counter()
         self._naming: dict[str, dict[str, None]] = {}
         """Ids of the policies that name an entity, by its uid."""
@@ -104,24 +104,20 @@ class PoliciesView:
         return self._policies.get(policy_id)
 
     def domains_of(self, policy_id: bytes) -> tuple[str, ...]:
-        """Ids of the domains of which a kept version holds the policy, sorted. Looks through all versions."""
-        if policy_id not in self.policy_uses:
-            return ()
-        found = (
-            domain
-            for domain, own in self.by_domain.items()
-            if any(policy_id in version.policy_ids for version in own.versions.values())
-        )
-        return tuple(sorted(found))
+        """Ids of the domains of which a kept version holds the policy, sorted."""
+        return tuple(sorted(self.policy_uses.get(policy_id, ())))
 
-    def naming(self, uid: str) -> tuple[str, ...]:
-        """Ids of the domains of which a kept version names an entity, sorted.
+    def naming(self, *uids: str) -> tuple[str, ...]:
+        """Ids of the domains of which a kept version names one of these entities, sorted.
 
         Args:
-            uid: Canonical.
+            uids: Canonical.
         """
-        found = {d for policy_id in self._naming.get(uid, ()) for d in self.domains_of(bytes.fromhex(policy_id))}
-        return tuple(sorted(found))
+        # SAFETY: each policy is looked at once, however many of them it names, and no version is searched for it: what
+        # one entry costs must not grow with all that was ever published
+        # (test_review_issue_governance.py::test_names_are_looked_up_without_searching_versions).
+        policies: set[str] = set().union(*(self._naming.get(uid, ()) for uid in uids))
+        return tuple(sorted({domain for policy in policies for domain in self.policy_uses.get(bytes.fromhex(policy), ())}))
 
     def note(self, key: str, value: bytes | None) -> None:
         """Take over a change of the section."""
@@ -164,18 +160,21 @@ class PoliciesView:
         own = self._own(domain)
         old = own.versions.pop(number, None)
         if old is not None:
-            _count(self.policy_uses, old.policy_ids, -1)
-            _count(self.schema_uses, (old.schema_digest,), -1)
+            self._count(domain, old, -1)
         if value is not None:
             record = own.versions[number] = _decode_version(value)
-            _count(self.policy_uses, record.policy_ids, 1)
-            _count(self.schema_uses, (record.schema_digest,), 1)
+            self._count(domain, record, 1)
         self._forget_if_empty(domain)
 
-
-def _count(uses: Counter[bytes], names: tuple[bytes, ...], change: int) -> None:
-    """Count uses, and forget what has none."""
-    for name in names:
-        uses[name] += change
-        if not uses[name]:
-            del uses[name]
+    def _count(self, domain: str, version: PolicyVersion, change: int) -> None:
+        """Count uses, and forget what has none."""
+        for name in version.policy_ids:
+            uses = self.policy_uses.setdefault(name, Counter())
+            uses[domain] += change
+            if not uses[domain]:
+                del uses[domain]
+                if not uses:
+                    del self.policy_uses[name]
+        self.schema_uses[version.schema_digest] += change
+        if not self.schema_uses[version.schema_digest]:
+            del self.schema_uses[version.schema_digest]

@@ -39,12 +39,14 @@ class Ballot(msgspec.Struct, frozen=True):
         epoch: Of the electorate at that time; in a later one the ballot does not count.
         sequence: Of the voter.
         seq: Of the entry.
+        key: Id of the key that signed it; once that is replaced the ballot does not count.
     """
 
     choice: BallotChoice
     epoch: int
     sequence: int
     seq: int
+    key: str
 
 
 class Proposal(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -6,7 +6,8 @@
 
 Rules:
 1. The proposed command itself says whose role it takes, where, and how many: asked anew at each ballot, of the state
-   at that entry. A ballot counts while its voter is active and holds that role, in the epoch in which it was cast.
+   at that entry. A ballot counts while its voter is active and holds that role under the key that signed it, in the
+   epoch in which it was cast.
 2. A ballot is bound to the cluster (the command's header), the epoch, the proposal's digest and a sequence that only
    grows, whatever the voter votes on: no ballot counts twice, for anything else, or after a later one.
 3. The entry of the approval with which the threshold holds executes the command, through the same handler that takes
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from govraft.core.codec.canonical import pack_json
+from govraft.core.crypto.keys import key_id
 from govraft.core.machine.proposal_view import PROPOSAL_PREFIX, SEQUENCE_PREFIX, Ballot, Proposal, ProposalStatus
 from govraft.core.machine.requirement import Requirement
 from govraft.core.machine.state import Changes, Context, State
@@ -118,15 +120,22 @@ class _Turn(NamedTuple):
         if isinstance(franchise, Rejected):
             return franchise
         role, path, needed = franchise
-        holders = {name: None for name, item in self.state.authorities.by_id.items() if item.holds(role, path)}
+        holders = {name: item for name, item in self.state.authorities.by_id.items() if item.holds(role, path)}
         # SAFETY: nobody votes who could not sign the command. test_proposals.py::test_only_holders_of_the_role_vote
         if vote.voter not in holders:
             return Rejected(Rejection.BALLOT_INVALID, f"`{vote.voter}` does not hold `{role.value}` in `{path[0]}`")
         ballots = {name: ballot for name, ballot in proposal.ballots.items() if name != vote.voter}
         if vote.choice is not BallotChoice.WITHDRAW:
-            ballots[vote.voter] = Ballot(vote.choice, vote.epoch, vote.sequence, self.context.seq)
-        # SAFETY: of voters who hold the role at this moment, in this epoch. test_proposals.py::test_who_counts
-        counted = {name: item.choice for name, item in ballots.items() if name in holders and item.epoch == vote.epoch}
+            signed_by = key_id(holders[vote.voter].public_key)
+            ballots[vote.voter] = Ballot(vote.choice, vote.epoch, vote.sequence, self.context.seq, signed_by)
+        # SAFETY: of voters who hold the role at this moment, in this epoch, and not by a key that was replaced since, as
+        # it may have been in wrong hands. test_proposals.py::test_who_counts,
+        # test_review_issue_governance.py::test_a_ballot_of_a_replaced_key_does_not_count
+        counted = {
+            name: item.choice
+            for name, item in ballots.items()
+            if name in holders and item.epoch == vote.epoch and item.key == key_id(holders[name].public_key)
+        }
         approvals = tuple(sorted(name for name, choice in counted.items() if choice is BallotChoice.APPROVE))
         possible = len(holders) - sum(choice is BallotChoice.REJECT for choice in counted.values())
         voted = msgspec.structs.replace(proposal, ballots=ballots)

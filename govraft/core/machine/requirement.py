@@ -7,6 +7,7 @@ says who may sign.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from govraft.core.machine.state import State
@@ -15,7 +16,7 @@ from govraft.core.model.commands import Command, required_role
 from govraft.core.model.ids import ROOT_DOMAIN
 from govraft.core.model.outcome import Rejected, Rejection
 
-__all__ = ["Requirement", "Satisfied", "of_role", "satisfy"]
+__all__ = ["Requirement", "Satisfied", "holds_in_root", "of_role", "room", "satisfy"]
 
 
 class Requirement(NamedTuple):
@@ -41,16 +42,34 @@ class Requirement(NamedTuple):
 
 
 class Satisfied(NamedTuple):
-    """Ids of the authorities whose signatures were needed and there, sorted; and of the member that signed."""
+    """Ids of the authorities whose signatures were needed and there, sorted; of the member that signed; and the role."""
 
     authors: tuple[str, ...]
     node: str | None
+    role: Role | None = None
 
 
 def of_role(state: State, command: Command) -> Requirement:
     """The threshold of the command's role in the root domain, or in that which it names."""
     del state
     return Requirement(required_role(command), getattr(command, "domain", ROOT_DOMAIN))
+
+
+def holds_in_root(state: State, role: Role, authors: Iterable[str]) -> bool:
+    """Whether these authorities could sign for the role in the root domain."""
+    view, path = state.authorities, (ROOT_DOMAIN,)
+    able = sum(view.by_id[author].holds(role, path) for author in authors if author in view.by_id)
+    return able >= view.needed(role, path)
+
+
+def room(state: State, limit: int, role: Role, authors: Iterable[str]) -> int:
+    """How much of a limit of the whole cluster may be used up once the command of these authors is done.
+
+    Whoever acts only below the root, or alone, leaves half of it.
+    """
+    # SAFETY: no part of the tree keeps the rest of it from acting: some of what is counted never goes away
+    # (test_review_issue_governance.py::test_no_domain_uses_up_what_all_need).
+    return limit if holds_in_root(state, role, authors) else limit // 2
 
 
 def satisfy(state: State, requirement: Requirement, key_ids: list[str]) -> Satisfied | Rejected:
@@ -96,4 +115,4 @@ def _of_role(
         return Rejected(
             Rejection.THRESHOLD_UNMET, f"{len(authors)} of {needed} `{role.value}` signatures{where}, add more"
         )
-    return Satisfied(tuple(authors), node)
+    return Satisfied(tuple(authors), node, role)

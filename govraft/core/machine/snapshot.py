@@ -1,14 +1,16 @@
 """A snapshot: a copy of the machine's records at one seq, for a quick start. Bytes only; nothing here believes them.
 
-    canonical MessagePack of {v, seq, index, time, sections: {name: {key: record}}, certificate} ‖ SHA-256 of it
+    canonical MessagePack of {v, seq, index, time, sections: {name: {key: record}}, leaf, proof, certificate, epochs}
+    ‖ SHA-256 of it
 
-The trailer finds what broke by accident. What proves that the records are the right ones is not in here: their digests
-must be those of the stored leaf, and that leaf must lie under a root that a quorum cosigned (`node/snapshots.py`).
+The trailer finds what broke by accident. What proves that the records are the right ones is judged elsewhere: their
+digests must be those of the leaf, and the leaf must lie under the root that a quorum cosigned
+(`evidence/snapshot_proof.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
 from typing import Annotated
@@ -17,31 +19,40 @@ import msgspec
 
 from govraft.core.codec.canonical import pack, unpack
 from govraft.core.codec.note import NOTE_BYTES_MAX
+from govraft.core.evidence.epochs import EpochLink
 from govraft.core.machine.records import SECTIONS
 from govraft.core.model.genesis import TIME_MAX_MS
 from govraft.core.model.limits import SNAPSHOT_BYTES
 from govraft.errors import DecodeError, LimitExceededError
 
-__all__ = ["Snapshot"]
+__all__ = ["SNAPSHOT_FILE_BYTES", "Snapshot", "is_snapshot"]
 
-_VERSION = 1
+_VERSION = 2
+_FIRST_BYTES = b"\x89\xabcertificate"
+"""A map of nine keys, the first of which in their order is this one."""
 _PORTION_BYTES = 1024 * 1024
 _CHECKSUM_BYTES = 32
 _NUMBER_MAX = 2**62
+
+SNAPSHOT_FILE_BYTES = SNAPSHOT_BYTES + _CHECKSUM_BYTES
+"""No snapshot is longer."""
 
 _Number = Annotated[int, msgspec.Meta(ge=1, le=_NUMBER_MAX)]
 
 
 class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The records of a machine after the entry of one seq, and a certificate of a quorum for that seq or a later one.
+    """The records of a machine after the entry of one seq, and what proves them to whoever holds the genesis.
 
     Attributes:
         v: Of the format.
         seq: Of the machine.
-        index: Of the journal entry that led to it.
+        index: Of the journal entry that led to it: Raft's number, which nothing in here proves.
         time: WallMs of the machine.
         sections: The records as their exact bytes, by section and key.
-        certificate: The note of a certificate whose lineage includes `seq`.
+        leaf: Of that seq, exact bytes.
+        proof: Inclusion of the leaf in the lineage that the certificate is of.
+        certificate: The note of a certificate for that seq or a later one.
+        epochs: The links from the genesis to the electorate that certified it.
     """
 
     v: int
@@ -49,14 +60,26 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     index: _Number
     time: Annotated[int, msgspec.Meta(ge=1, le=TIME_MAX_MS)]
     sections: Mapping[str, Mapping[str, bytes]]
+    leaf: bytes
+    proof: tuple[bytes, ...]
     certificate: bytes
+    epochs: tuple[EpochLink, ...]
 
     @classmethod
     def make(
-        cls, *, seq: int, index: int, time: int, sections: Mapping[str, Mapping[str, bytes]], certificate: bytes
+        cls,
+        *,
+        seq: int,
+        index: int,
+        time: int,
+        sections: Mapping[str, Mapping[str, bytes]],
+        leaf: bytes,
+        proof: Sequence[bytes],
+        certificate: bytes,
+        epochs: Sequence[EpochLink],
     ) -> Snapshot:
         """A snapshot in today's format."""
-        return cls(_VERSION, seq, index, time, sections, certificate)
+        return cls(_VERSION, seq, index, time, sections, leaf, tuple(proof), certificate, tuple(epochs))
 
     def encode(self) -> bytes:
         """The bytes of the file. Takes long for a large state: not for a loop that has anything else to do.
@@ -83,6 +106,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         `decode` takes no other spelling, so that these pieces make exactly that one is proven by each snapshot read.
         """
         fields: dict[str, object] = {name: getattr(self, name) for name in self.__struct_fields__}
+        fields["epochs"] = [{**msgspec.structs.asdict(link), "records": dict(link.records)} for link in self.epochs]
         yield _map_header(len(fields))
         for name, value in sorted(fields.items()):
             yield pack(name)
@@ -123,6 +147,11 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if len(snapshot.certificate) > NOTE_BYTES_MAX:
             raise DecodeError("its certificate is too long")
         return snapshot
+
+
+def is_snapshot(data: bytes) -> bool:
+    """Whether a file that begins with these bytes is a snapshot."""
+    return data.startswith(_FIRST_BYTES)
 
 
 def _map_header(count: int) -> bytes:

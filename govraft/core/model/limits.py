@@ -53,6 +53,7 @@ VOTERS = 9
 OBSERVERS = 64
 MARKS = 100_000
 KNOWN_COMMANDS = 1_000_000
+"""Some of these places are kept for commands of more signatures: see `Machine._room_for_commands`."""
 
 SLICE_ENTITIES = 4_096
 SLICES_CACHED = 4_096
@@ -134,6 +135,8 @@ PERMIT_BYTES = 32 * 1024
 """Of its envelope: two requests' worth of uids, and the signatures of all voters, leave much of it free."""
 PERMIT_TIME_MAX_MS = 253_402_300_799_999
 """The end of the year 9999, as for the genesis."""
+ANCHORED_LOGS = 256
+"""Decision logs that one node ever anchored: each is remembered, so that none is taken up again."""
 PERMITS_REDEEMED = 100_000
 PERMITS_PRUNED_PER_ENTRY = 8
 """Each redeemed permit adds one record, so removing up to this many keeps pace and bounds the work."""

@@ -30,13 +30,14 @@ __all__ = ["HazardError", "scan_policy", "scan_schema", "scan_value"]
 _INT64_MIN = -(2**63)
 _INT64_MAX = 2**63 - 1
 
-# Possessive quantifiers keep every match linear: no part of a lexeme is ever tried twice.
+# Possessive quantifiers keep every match linear: no part of a lexeme is ever tried twice. What a word is must not depend
+# on the Unicode tables of the Python that runs: Cedar's are ASCII.
 _TOKEN = re.compile(
     r"""
       (?P<skip>   \s++ | //[^\n\r]*+ )
     | (?P<string> "(?:[^"\\]|\\.)*+" )
-    | (?P<word>   [^\W\d]\w*+ )
-    | (?P<number> \d++ )
+    | (?P<word>   [A-Za-z_][A-Za-z0-9_]*+ )
+    | (?P<number> [0-9]++ )
     | (?P<open>   [(\[{] )
     | (?P<close>  [)\]}] )
     | (?P<symbol> && | \|\| | == | != | <= | >= | :: | . )

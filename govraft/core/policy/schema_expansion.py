@@ -17,7 +17,7 @@ _TOKEN = re.compile(
     r"""
       (?P<skip>   \s++ | //[^\n\r]*+ )
     | (?P<string> "(?:[^"\\]|\\.)*+" )
-    | (?P<word>   [^\W\d]\w*+ )
+    | (?P<word>   [A-Za-z_][A-Za-z0-9_]*+ )
     | (?P<open>   [(\[{<] )
     | (?P<close>  [)\]}>] )
     | (?P<symbol> :: | . )
@@ -70,8 +70,16 @@ def measure_schema(text: str) -> SchemaMeasure:
 
 
 def _tokenize(text: str) -> list[_Token]:
-    lexemes = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]
-    return [lexeme for lexeme in lexemes if lexeme[0] != "skip"] + [("end", ""), ("end", "")]
+    lexemes: list[_Token] = []
+    for match in _TOKEN.finditer(text):
+        kind, lexeme = match.lastgroup or "", match.group()
+        # SAFETY: at once, or its end would be looked for again from each quote in it
+        # (test_review_issue_governance.py::test_no_text_costs_the_square_of_its_length).
+        if lexeme == '"':
+            raise ValueError("a string has no end")
+        if kind != "skip":
+            lexemes.append((kind, lexeme))
+    return [*lexemes, ("end", ""), ("end", "")]
 
 
 def _read_statements(lexemes: list[_Token]) -> tuple[_Statement, dict[str, _Statement]]:
@@ -87,8 +95,6 @@ def _read_statements(lexemes: list[_Token]) -> tuple[_Statement, dict[str, _Stat
         elif kind == "close":
             if not brackets or brackets.pop() != _PAIRS[lexeme]:
                 raise ValueError(f"unmatched `{lexeme}`")
-        elif lexeme == '"':
-            raise ValueError("a string has no end")
         elif lexeme == ";":
             current, base = rest, 0
         elif lexeme == "type" and second == "=" and previous != "@":

@@ -5,6 +5,7 @@ module                  what it knows
 ======================= =======================================================================================
 `command`               the command line, exit codes, progress
 `planner`, `scenarios`  which faults come when: a pure function of seed, scenario and number of nodes
+`members`               members that come and go all through a run, whatever else happens
 `nemesis_…`             how each kind of fault is made, and how it is undone
 `namespaces`            a network of kernel namespaces, one a node; `local_cluster_network` has the loopback proxy
 `workload`, `load`      worker processes that ask and command, and write down every answer

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 
 from govraft.testing.chaos import nemesis_clock, nemesis_damage, nemesis_disk, nemesis_network, nemesis_process
+from govraft.testing.chaos.members import CHANGES
 from govraft.testing.chaos.nemesis import Nemesis
 from govraft.testing.chaos.nemesis_identity import CertificateExpired
 
-__all__ = ["CAPABILITIES", "NEMESES", "host_capabilities"]
+__all__ = ["CAPABILITIES", "GROUPS", "NEMESES", "host_capabilities"]
 
 NEMESES: dict[str, type[Nemesis]] = {
     nemesis.kind: nemesis
@@ -54,6 +55,9 @@ NEMESES: dict[str, type[Nemesis]] = {
     )
 }
 """By kind, in the order in which people read them."""
+
+GROUPS = {kind: nemesis.group for kind, nemesis in NEMESES.items()} | dict.fromkeys(CHANGES, "cluster")
+"""The group of every kind that a history may name, changes of the members included."""
 
 CAPABILITIES = {
     "clocks": "nodes whose clocks can be moved",

@@ -16,6 +16,7 @@ import click
 
 from govraft.errors import GovraftError, InputError
 from govraft.testing.chaos.catalogue import CAPABILITIES, NEMESES, host_capabilities
+from govraft.testing.chaos.members import CHANGES
 from govraft.testing.chaos.options import ChaosOptions
 from govraft.testing.chaos.report import summary_lines, write_report
 from govraft.testing.chaos.run import run_chaos
@@ -140,3 +141,5 @@ def _list() -> None:
     for kind, nemesis in NEMESES.items():
         missing = "; ".join(CAPABILITIES[need] for need in sorted(nemesis.needs - here))
         click.echo(f"  {kind:<18} {nemesis.explanation}" + (f"  [not here: needs {missing}]" if missing else ""))
+    for kind, explanation in CHANGES.items():
+        click.echo(f"  {kind:<18} {explanation}  [scenario `members`]")

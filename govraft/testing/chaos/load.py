@@ -29,12 +29,14 @@ class Load(msgspec.Struct, frozen=True):
         endpoints: Of all nodes that there ever are, by id. A node that is not there yet denies, as far as clients see.
         checks_per_s, commands_per_s: All nodes together; an aim.
         seed: Chooses targets, nodes and commands.
+        spares: Endpoints of nodes that may join: they are left alone while they do not run.
     """
 
     endpoints: Mapping[str, str]
     checks_per_s: float
     commands_per_s: float
     seed: int
+    spares: Mapping[str, str] = {}
 
 
 @contextlib.contextmanager
@@ -72,7 +74,8 @@ def _orders(load: Load, home: Path, histories: Path) -> Iterator[Orders]:
             worker=worker,
             role=role,
             home=str(home),
-            endpoints=dict(load.endpoints),
+            endpoints={**load.endpoints, **load.spares},
+            spares=sorted(load.spares),
             targets=TARGETS,
             pause_ms=1000 / batches_per_s if asking else 1000 * _COMMANDERS / load.commands_per_s,
             threads=1 if asking else _COMMANDERS,

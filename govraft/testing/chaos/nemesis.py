@@ -7,7 +7,9 @@ went on after a failed sync, it reports itself, as a finding.
 
 from __future__ import annotations
 
+import itertools
 import random
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection
@@ -46,19 +48,22 @@ class Arena:
         cluster: Running, under load.
         scratch: For copies and logs of faults.
         busy: Nodes that a fault has now; no other fault takes them.
+        outside: Nodes that are becoming or ceasing to be members: they need not serve now.
     """
 
     def __init__(self, cluster: LocalCluster, scratch: Path) -> None:
         self.cluster = cluster
         self.scratch = scratch
         self.busy: set[str] = set()
-        self._numbers = 0
-        self._clients = {node.id: Client(node.endpoint, timeout=_LOOK_TIMEOUT_S) for node in cluster.nodes.values()}
+        self.outside: set[str] = set()
+        self._numbers = itertools.count(1)
+        self._clients: dict[str, Client] = {}
+        self._taking = threading.Lock()
 
     @property
     def quorum(self) -> int:
-        """How many nodes make one."""
-        return self.cluster.genesis.electorate().quorum_count
+        """How many of the nodes that there are make one."""
+        return len(self.cluster.nodes) // 2 + 1
 
     def leader(self) -> LocalNode | None:
         """Whom most nodes call leader at this moment, without waiting for it."""
@@ -66,11 +71,11 @@ class Arena:
         for node_id, node in self.cluster.nodes.items():
             if node.is_running and node_id not in self.busy:
                 try:
-                    hint = self._clients[node_id].status()["leader_hint"]
+                    hint = self._client(node).status()["leader_hint"]
                 except GovraftError:
                     continue
                 hints.update([hint] if hint is not None else [])
-        return self.cluster.nodes[hints.most_common(1)[0][0]] if hints else None
+        return self.cluster.nodes.get(hints.most_common(1)[0][0]) if hints else None
 
     def take(self, count: int, dice: random.Random, *, role: str = "any") -> list[LocalNode]:
         """Nodes that run and that no other fault has; they are this fault's until `give_back`.
@@ -84,6 +89,10 @@ class Arena:
             UnavailableFaultError: There are not enough.
         """
         leader = self.leader() if role != "any" else None
+        with self._taking:
+            return self._take(count, dice, role, leader)
+
+    def _take(self, count: int, dice: random.Random, role: str, leader: LocalNode | None) -> list[LocalNode]:
         free = [node for node in self.cluster.nodes.values() if node.is_running and node.id not in self.busy]
         if role == "leader":
             free = [node for node in free if node is leader]
@@ -95,19 +104,32 @@ class Arena:
         self.busy.update(node.id for node in taken)
         return taken
 
+    def claim(self, node_id: str) -> bool:
+        """Take just this node, running or not; False if a fault has it."""
+        with self._taking:
+            if node_id in self.busy:
+                return False
+            self.busy.add(node_id)
+            return True
+
     def give_back(self, nodes: Collection[LocalNode]) -> None:
         """Let other faults have them."""
-        self.busy.difference_update(node.id for node in nodes)
+        with self._taking:
+            self.busy.difference_update(node.id for node in nodes)
 
     def place(self, name: str) -> Path:
         """A path that no other fault uses."""
-        self._numbers += 1
-        return self.scratch / f"{self._numbers:04d}-{name}"
+        return self.scratch / f"{next(self._numbers):04d}-{name}"
 
     def close(self) -> None:
         """Close its clients."""
         for client in self._clients.values():
             client.close()
+
+    def _client(self, node: LocalNode) -> Client:
+        if node.id not in self._clients:
+            self._clients[node.id] = Client(node.endpoint, timeout=_LOOK_TIMEOUT_S)
+        return self._clients[node.id]
 
 
 class Nemesis(ABC):

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from govraft.testing.chaos.catalogue import NEMESES
+from govraft.testing.chaos.catalogue import GROUPS
 from govraft.testing.chaos.options import ChaosResult
 from govraft.testing.chaos.page import page
 from govraft.testing.checkers import unavailability
@@ -76,7 +76,7 @@ def make_report(result: ChaosResult) -> Report:
         f"scripts/chaos --nodes {options.nodes} --scenario {options.scenario} --seed {options.seed} "
         f"--duration {options.duration_s:.0f}s --network {result.network}"
     )
-    order, kinds = list(NEMESES), Counter(item.kind for item in result.faults)
+    order, kinds = list(GROUPS), Counter(item.kind for item in result.faults)
     return Report(
         version=VERSION,
         replay=replay,
@@ -114,7 +114,7 @@ def _unavailability(events: Sequence[Event]) -> list[dict[str, Any]]:
     alone = _alone(events)
     solo = [event for event in events if not isinstance(event, FaultStarted | FaultEnded) or event.fault in alone]
     pure = {item.kind: item for item in unavailability(solo)}
-    order = list(NEMESES)
+    order = list(GROUPS)
     rows = []
     for every in sorted(unavailability(events), key=lambda item: order.index(item.kind)):
         item = pure.get(every.kind, every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from govraft.errors import GovraftError, InputError
 from govraft.testing.chaos.catalogue import NEMESES, host_capabilities
 from govraft.testing.chaos.load import Load, running_load
+from govraft.testing.chaos.members import MemberChurn
 from govraft.testing.chaos.mounts import small_file_systems
 from govraft.testing.chaos.namespaces import NamespaceNetwork, missing_for_namespaces
 from govraft.testing.chaos.nemesis import Arena, Nemesis, UnavailableFaultError
@@ -22,10 +24,11 @@ from govraft.testing.chaos.nemesis_identity import shorten_certificate
 from govraft.testing.chaos.observer import Observer, read_lineage
 from govraft.testing.chaos.options import ChaosError, ChaosOptions, ChaosResult, Progress
 from govraft.testing.chaos.planner import Plan, PlannedFault, Step, make_plan
+from govraft.testing.chaos.scenarios import SCENARIOS
 from govraft.testing.chaos.workload import Recorder, now
 from govraft.testing.checkers import Violation, judge
 from govraft.testing.history import Event, FaultEnded, FaultStarted, encode_event, read_history
-from govraft.testing.local_cluster import LocalCluster
+from govraft.testing.local_cluster import LocalCluster, LocalNode
 from govraft.testing.local_cluster_network import ClusterNetwork, ProxyNetwork
 from govraft.testing.local_cluster_process import wait_for
 
@@ -35,6 +38,8 @@ _TICK_S = 0.1
 _RECOVERY_S = 40.0
 _WARM_UP_S = 1.0
 _CALM_S = 2.0
+_SPARE_EVERY_S = 8.0
+_SPARES_MAX = 60
 _STORAGE = "\n[storage]\nsnapshot_entries = 100\nwindow_entries = 64\n"
 _at = attrgetter("at")
 
@@ -46,7 +51,8 @@ def run_chaos(options: ChaosOptions, progress: Progress | None = None) -> ChaosR
         InputError: The options cannot be used, or `out` exists.
         ClusterError: The run could not be made.
     """
-    network = _network(options.network)
+    scenario = SCENARIOS.get(options.scenario)
+    network = _network(options.network, members=scenario is not None and scenario.members)
     capabilities = set(host_capabilities())
     if not options.own_mounts:
         capabilities.discard("tmpfs")
@@ -60,7 +66,8 @@ def run_chaos(options: ChaosOptions, progress: Progress | None = None) -> ChaosR
         options.out.mkdir(parents=True)
     except FileExistsError:
         raise InputError(f"`{options.out}` exists already and is not overwritten; choose another `--out`") from None
-    with contextlib.ExitStack() as stack:
+    # Threads that nodes are tied to go last.
+    with contextlib.ExitStack() as ending, contextlib.ExitStack() as stack:
         stack.enter_context(cluster)
         stack.callback(_keep_logs, cluster, options.out)
         if options.scenario == "certificate":
@@ -71,7 +78,7 @@ def run_chaos(options: ChaosOptions, progress: Progress | None = None) -> ChaosR
             stack.enter_context(small_file_systems(cluster))
         parts = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parts-", dir=options.out)))
         run = _Run(options, plan, cluster, parts, progress or _silent)
-        stack.callback(run.arena.close)
+        ending.callback(run.close)
         run.go()
         events = list(merge(*(read_history(path) for path in sorted(parts.glob("*.jsonl"))), key=_at))
         with (options.out / "history.jsonl").open("wb") as file:
@@ -81,9 +88,11 @@ def run_chaos(options: ChaosOptions, progress: Progress | None = None) -> ChaosR
     return ChaosResult(options, plan, network.name, events, violations, run.started, run.skipped, run.signed_reads)
 
 
-def _network(name: str) -> ClusterNetwork:
+def _network(name: str, *, members: bool) -> ClusterNetwork:
     missing = missing_for_namespaces()
-    if name == "proxy" or (name == "auto" and missing):
+    if members and name == "namespaces":
+        raise InputError("nodes cannot join in namespaces; choose `--network proxy` for this scenario")
+    if members or name == "proxy" or (name == "auto" and missing):
         return ProxyNetwork()
     if name not in {"auto", "namespaces"}:
         raise InputError(f"network `{name}` is unknown; choose `namespaces`, `proxy` or `auto`")
@@ -120,7 +129,15 @@ class _Run:
         self._parts = parts
         self._progress = progress
         self._events: list[Event] = []
+        self._numbers = itertools.count(1)
+        self._churn: MemberChurn | None = None
         self._began = time.monotonic()
+
+    def close(self) -> None:
+        """Let go of what outlives the nodes."""
+        self.arena.close()
+        if self._churn is not None:
+            self._churn.close()
 
     def tell(self, share: float, text: str) -> None:
         """Report progress."""
@@ -140,6 +157,7 @@ class _Run:
                 with self._load():
                     time.sleep(_WARM_UP_S)
                     self._began = time.monotonic()
+                    self._move_members(observer)
                     self._faults()
                     self._heal()
                 # Not before: a lineage that is read while commands go on lacks the newest of them.
@@ -155,8 +173,46 @@ class _Run:
     def _load(self) -> contextlib.AbstractContextManager[None]:
         options = self._options
         endpoints = {node.id: node.endpoint for node in self._cluster.nodes.values()}
-        load = Load(endpoints, options.checks_per_s, options.commands_per_s, options.seed)
+        spares = {name: LocalNode(self._cluster.home, name).endpoint for name in self._spares()}
+        load = Load(endpoints, options.checks_per_s, options.commands_per_s, options.seed, spares)
         return running_load(load, self._cluster.home, orders=self.arena.scratch, histories=self._parts)
+
+    # Members.
+
+    def _spares(self) -> list[str]:
+        """Ids of nodes that may join."""
+        if not SCENARIOS[self._plan.scenario].members:
+            return []
+        first = self._options.nodes + 1
+        count = min(_SPARES_MAX, 2 + int(self._options.duration_s / _SPARE_EVERY_S))
+        return [f"node-{number}" for number in range(first, first + count)]
+
+    def _move_members(self, observer: Observer) -> None:
+        """Let members come and go from now on, if the scenario says so."""
+        spares = self._spares()
+        if not spares:
+            return
+        dice = random.Random(f"members/{self._options.seed}")  # noqa: S311 - as repeatable as real nodes are
+        self._churn = MemberChurn(
+            self.arena,
+            dice,
+            spares,
+            watch=observer.watch,
+            record=self._note,
+            number=lambda: next(self._numbers),
+        )
+        self._churn.start()
+
+    def _settle_members(self) -> None:
+        """End the changes of the members. All faults are over by now."""
+        if self._churn is not None:
+            self._churn.stop()
+            self.violations += [Violation.of("fault_handling", finding) for finding in self._churn.findings]
+
+    def _note(self, event: Event) -> None:
+        self._events.append(event)
+        if isinstance(event, FaultStarted):
+            self.started.append(event)
 
     # Faults.
 
@@ -199,16 +255,14 @@ class _Run:
     def _begin(self, fault: PlannedFault) -> tuple[int, Nemesis] | None:
         dice = random.Random(fault.seed)  # noqa: S311 - a fault that can be repeated
         nemesis, at = NEMESES[fault.kind](self.arena, dice), now()
-        number = len(self.started) + 1
         try:
             hit = nemesis.start()
         except UnavailableFaultError as error:
             nemesis.release()
             self.skipped.append(f"{fault.kind}: {error}")
             return None
-        event = FaultStarted(at, number, fault.kind, hit.nodes, hit.detail)
-        self.started.append(event)
-        self._events.append(event)
+        number = next(self._numbers)
+        self._note(FaultStarted(at, number, fault.kind, hit.nodes, hit.detail))
         return number, nemesis
 
     def _end(self, number: int, nemesis: Nemesis) -> None:
@@ -218,9 +272,17 @@ class _Run:
         self.violations += [Violation.of("fault_handling", finding) for finding in nemesis.findings]
 
     def _recovered(self, kinds: list[str]) -> bool:
-        running = [node.id for node in self._cluster.nodes.values() if node.is_running]
+        running = {node.id for node in self._cluster.nodes.values() if node.is_running}
+
+        def all_serve() -> bool:
+            wanted = [node for node in self._cluster.nodes.values() if node.id in running - self.arena.outside]
+            gone = [node.id for node in wanted if not node.is_running]
+            if gone:
+                raise ChaosError(f"does not run: {', '.join(gone)}")
+            return all(node.may_allow() for node in wanted)
+
         try:
-            self._cluster.wait_until_serving(*running, timeout_s=_RECOVERY_S)
+            wait_for(all_serve, self._cluster.describe, _RECOVERY_S)
         except GovraftError as error:
             self.violations.append(Violation.of("fault_handling", f"no recovery after {' + '.join(kinds)}: {error}"))
             return False
@@ -235,6 +297,7 @@ class _Run:
     def _heal(self) -> None:
         self.tell(1.0, "healing")
         self._cluster.heal()
+        self._settle_members()
         # Long enough for the judge to see each node allow again.
         time.sleep(_CALM_S)
         self.is_whole = self._recovered(["all"])

@@ -23,6 +23,7 @@ _DAMAGE = (
     "damage-snapshot",
 )
 _CLOCKS = ("wall-step", "clock-rate")
+_MOVING = ("kill-follower", "kill-leader", "kill-majority", "freeze-follower", "freeze-leader", *_PARTITIONS, *_SLOW)
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -33,12 +34,14 @@ class Scenario(msgspec.Struct, frozen=True):
         kinds: Kinds of faults; each comes once before one comes twice.
         overlap: How often, from 0 to 1, a fault of a node and one of the network come together.
         limit: At most so many faults; 0 for no limit.
+        members: Whether members come and go meanwhile; see `members`.
     """
 
     explanation: str
     kinds: tuple[str, ...]
     overlap: float = 0.0
     limit: int = 0
+    members: bool = False
 
 
 SCENARIOS = {
@@ -55,5 +58,8 @@ SCENARIOS = {
     "leader-hunt": Scenario("whoever leads is hit", ("leader-hunt", "kill-leader", "freeze-leader", "isolate-leader")),
     "rolling-restart": Scenario("restart of one node after the other, under load", ("rolling-restart",)),
     "cold-restart": Scenario("stop and start of the whole cluster", ("cold-restart", "kill-all")),
+    "members": Scenario(
+        "members come, go and change their keys, under kills and cut links", _MOVING, 0.3, members=True
+    ),
     "clusterwide": Scenario("only faults that leave no quorum, or move it", _CLUSTERWIDE),
 }

@@ -12,7 +12,7 @@ from html import escape
 
 import msgspec
 
-from govraft.testing.chaos.catalogue import NEMESES
+from govraft.testing.chaos.catalogue import GROUPS
 from govraft.testing.checkers import Violation
 from govraft.testing.checkers.run import MARKS
 from govraft.testing.history import Check, CommandTried, Event, FaultEnded, FaultStarted, NodeState
@@ -202,7 +202,7 @@ def _faults(picture: _Picture, band: int) -> tuple[str, int]:
         if lane == len(free):
             free.append(taken)
         free[lane] = max(free[lane], taken)
-        y, colour = 2 + lane * (_FAULT_H + 2), FAULT_COLOURS[NEMESES[fault.kind].group]
+        y, colour = 2 + lane * (_FAULT_H + 2), FAULT_COLOURS[GROUPS[fault.kind]]
         seconds = (until - fault.at) / _S
         title = f"{fault.fault}. {fault.kind} on {', '.join(fault.nodes)}: {fault.detail} ({seconds:.1f} s)"
         parts.append(

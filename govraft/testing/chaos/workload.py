@@ -53,6 +53,7 @@ class Orders(msgspec.Struct, frozen=True):
         threads: How many, for each node or, of a worker that commands, in all.
         seed: Chooses targets, nodes and commands.
         history: File to write; must not exist.
+        spares: Ids of nodes that are left alone while they have no socket.
     """
 
     worker: str
@@ -64,6 +65,11 @@ class Orders(msgspec.Struct, frozen=True):
     threads: int
     seed: int
     history: str
+    spares: list[str] = []
+
+    def is_there(self, node_id: str) -> bool:
+        """Whether the node is to be asked now."""
+        return node_id not in self.spares or Path(self.endpoints[node_id].removeprefix("unix://")).exists()
 
 
 def now() -> int:
@@ -134,6 +140,8 @@ class _Asker(_Worker):
         dice = random.Random(f"{self.orders.seed}/{node_id}/{place}")  # noqa: S311 - a load that can be repeated
         name = f"{self.orders.worker}.{node_id}.{place}"
         while not self.stopped.wait(self.orders.pause_ms / 1000 * dice.uniform(0.5, 1.5)):
+            if not self.orders.is_there(node_id):
+                continue
             asked = [dice.choice(self.orders.targets) for _ in range(BATCH if dice.random() < 0.9 else 1)]
             began = now()
             if len(asked) == 1:
@@ -179,7 +187,7 @@ class _Commander(_Worker):
             envelope = getattr(self._office, kind)(subject(target), command_id=command_id, reason="chaos")
             tries = dice.randint(1, _TRIES_MAX)
             for number in range(tries):
-                node_id = dice.choice(sorted(clients))
+                node_id = dice.choice(sorted(filter(self.orders.is_there, clients)))
                 if self._try(clients[node_id], node_id, (command_id, kind, target), envelope, again=number > 0):
                     break
                 if self.stopped.wait(0.05):

@@ -9,7 +9,7 @@ undertaking     steps
 `join`          set a spare node up, add it, wait until it keeps up, promote it
 `observe`       set a spare node up, add it
 `leave`         remove a member, whose node goes on running
-`rotate`        give a member another key; its node starts again with it, at times on an empty machine
+`rotate`        give a member another key; its node starts again with it, on the store that it has
 `replace`       one machine is gone for good: another node joins, the dead one is removed
 `evict`         remove a member with proof that it signed two roots
 ==============  =======================================================================================================
@@ -96,17 +96,7 @@ class Registrar:
             if not host.is_enlisted:
                 host.enlist(generation, self._epochs())
             elif generation != host.generation:
-                self._take_key(host, generation)
-
-    def _take_key(self, host: Host, generation: int) -> None:
-        if generation % 2 and self._has_others(host.name):
-            # On another machine: the disk is left behind with the key that it belonged to.
-            host.enlist(generation, self._epochs())
-        else:
-            host.rekey(generation)
-
-    def _has_others(self, name: str) -> bool:
-        return len(self.electorate.voters) > 1 or not any(voter.id == name for voter in self.electorate.voters)
+                host.rekey(generation)
 
     # What everybody knows.
 

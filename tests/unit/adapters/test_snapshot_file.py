@@ -130,7 +130,7 @@ def test_something_else_in_its_place_is_refused(path: Path, kind: str) -> None:
 
 
 def test_a_file_that_is_too_large_is_refused_unread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot_file, "SNAPSHOT_BYTES", 10)
+    monkeypatch.setattr(snapshot_file, "SNAPSHOT_FILE_BYTES", 42)
     snapshot_path(path).write_bytes(bytes(43))
     with pytest.raises(CorruptionError, match="remove it"):
         read_snapshot(path)

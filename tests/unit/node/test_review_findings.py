@@ -104,12 +104,15 @@ def test_one_page_of_lineage_is_put_together_in_a_turn(sim, tmp_path):
     assert max(per_turn) == 1
 
 
+UNPROVEN: dict[str, Any] = {"leaf": b"", "proof": (), "certificate": b"note", "epochs": ()}
+
+
 def test_a_state_too_large_for_a_snapshot_is_not_encoded(monkeypatch):
     """Encoding holds up every thread of the process, and takes the memory of the state once more."""
     monkeypatch.setattr(snapshot_module, "SNAPSHOT_BYTES", 10_000)
     monkeypatch.setattr(snapshot_module, "pack", lambda value: pytest.fail("it was encoded"))
     sections = {name: {} for name in SECTIONS} | {"entities": {str(n): bytes(1_000) for n in range(11)}}
-    large = Snapshot.make(seq=1, index=1, time=1, sections=sections, certificate=b"")
+    large = Snapshot.make(seq=1, index=1, time=1, sections=sections, **UNPROVEN)
     with pytest.raises(LimitExceededError):
         large.encode()
 
@@ -129,7 +132,7 @@ def test_a_snapshot_is_encoded_in_portions(monkeypatch, count):
     monkeypatch.setattr(snapshot_module, "pack", measured)
     records = {f"é{number}" if number % 2 else f"𝄞\uffff{number}": b"x" * (number % 300) for number in range(count)}
     sections = {name: {} for name in SECTIONS} | {"entities": records, "audit": {"a": b""}}
-    one = Snapshot.make(seq=7, index=9, time=11, sections=sections, certificate=b"note")
+    one = Snapshot.make(seq=7, index=9, time=11, sections=sections, **UNPROVEN)
     encoded = one.encode()
     assert largest < 7_000
     assert encoded[:-32] == pack({name: getattr(one, name) for name in one.__struct_fields__})

@@ -10,10 +10,14 @@ import msgspec
 import pytest
 from changing_electorate import ChangingArena
 from sim_cluster import SimCluster
-from simulation.arena import Arena, fake_sign
+from simulation.arena import Arena, fake_is_valid, fake_sign
 from simulation.checkers import ConvergenceWatcher
 
 from govraft.core.codec.note import NoteSignature, cosignature_key_id, cosigned_message, format_note, parse_note
+from govraft.core.convergence.certificate import verify_certificate
+from govraft.core.evidence.epochs import EpochHistory
+from govraft.core.evidence.snapshot_proof import place_leaf
+from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.machine import Machine
 from govraft.core.machine.snapshot import Snapshot
 from govraft.errors import CorruptionError
@@ -142,10 +146,11 @@ def test_what_waits_is_dropped_when_the_node_isolates_itself() -> None:
     machine = Machine(SampleCluster().genesis)
     for number in range(5):
         machine.apply(b"entry %d" % number)
-    certified: Any = SimpleNamespace(isolation=None, certified_seq=1, certified_note=b"note")
+    epochs = SimpleNamespace(rows=[])
+    certified: Any = SimpleNamespace(isolation=None, certified_seq=1, certified_note=b"note", epochs=epochs)
     taker = SnapshotTaker(3, 1)
     assert taker.turn(machine, 5, certified) is None
-    certified.isolation, certified.certified_seq = IsolationRecord("lineage_inconsistent", "found", b""), 99
+    certified.isolation, certified.certified_seq = IsolationRecord("lineage_inconsistent", "found", b""), 7
     assert taker.turn(machine, 5, certified) is None
     certified.isolation = None
     machine.apply(b"more")
@@ -270,6 +275,23 @@ def test_a_start_from_a_snapshot_of_a_later_epoch(changed: ChangingArena) -> Non
     changed.run_until(lambda: changed.serving("b"), limit_ms=4000)
 
 
+def test_what_is_saved_proves_itself_from_the_genesis(changed: ChangingArena) -> None:
+    """To a stranger too, who has none of the node's lineage: a later epoch, and a certificate of a later seq."""
+    snapshot = Snapshot.decode(changed.nodes["b"].disk.snapshot)
+    genesis, history = changed.genesis, EpochHistory(changed.genesis, fake_is_valid)
+    assert [history.verify(link).epoch for link in snapshot.epochs] == [2]
+    checkpoint = verify_certificate(snapshot.certificate, history.newest, genesis.origin, is_valid=fake_is_valid)
+    leaf = place_leaf(snapshot, checkpoint)
+    assert (leaf.seq, leaf.epoch, leaf.encode()) == (snapshot.seq, 2, changed.core("a").machine.leaf_bytes(leaf.seq))
+
+
+def test_a_leaf_that_is_not_of_the_lineage_is_refused(sim: Arena) -> None:
+    snapshot = Snapshot.decode(sim.nodes["b"].disk.snapshot)
+    forged = msgspec.structs.replace(Leaf.decode(snapshot.leaf), outcome="forged").encode()
+    change(sim, leaf=forged)
+    refused(sim, "inclusion.*remove it")
+
+
 def test_a_former_electorate_certifies_no_snapshot(changed: ChangingArena) -> None:
     """`a` and `c` would have been a quorum before; now `c` counts for nothing."""
     snapshot = Snapshot.decode(changed.nodes["b"].disk.snapshot)
@@ -299,7 +321,7 @@ def test_an_unknown_section_is_refused(sim: Arena) -> None:
 def test_another_time_is_refused(sim: Arena) -> None:
     time = Snapshot.decode(sim.nodes["b"].disk.snapshot).time
     change(sim, time=time + 1)
-    refused(sim, "epoch, time or state differ")
+    refused(sim, "its time is not that of its leaf")
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
@@ -308,7 +330,7 @@ def test_a_snapshot_of_another_seq_or_index_is_refused(sim: Arena, difference: i
     change(sim, index=snapshot.index + difference)
     refused(sim, "is not that of journal index")
     change(sim, seq=snapshot.seq - 1, index=snapshot.index - 1)
-    refused(sim, "section `audit, entities` has another digest")
+    refused(sim, "its leaf is of seq 13, not of its own seq 12")
 
 
 def test_a_changed_leaf_below_the_snapshot_stops_the_start(sim: Arena) -> None:

@@ -16,9 +16,11 @@ from govraft.errors import DecodeError, InputError, LimitExceededError, LineageE
 
 EMPTY: dict[str, dict[str, bytes]] = {name: {} for name in SECTIONS}
 
+PROOF: dict[str, Any] = {"leaf": b"leaf", "proof": (b"node",), "certificate": b"note", "epochs": ()}
+
 
 def fields(**changes: object) -> dict[str, object]:
-    plain = {"v": 1, "seq": 7, "index": 9, "time": 1_700_000_000_000, "sections": EMPTY, "certificate": b"note"}
+    plain = {"v": 2, "seq": 7, "index": 9, "time": 1_700_000_000_000, "sections": EMPTY, **PROOF}
     return {**plain, **changes}
 
 
@@ -29,7 +31,7 @@ def sealed(value: object) -> bytes:
 
 def test_encode_and_decode() -> None:
     sections = {**EMPTY, "entities": {"b": b"\0", "a": b"\1"}}
-    snapshot = Snapshot.make(seq=7, index=9, time=1_700_000_000_000, sections=sections, certificate=b"note")
+    snapshot = Snapshot.make(seq=7, index=9, time=1_700_000_000_000, sections=sections, **PROOF)
     data = snapshot.encode()
     assert data == sealed(fields(sections=sections))
     assert Snapshot.decode(data) == snapshot
@@ -51,7 +53,7 @@ def test_every_damaged_byte_is_found() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        fields(v=2),
+        fields(v=1),
         fields(v="1"),
         fields(seq=0),
         fields(seq=-1),
@@ -61,6 +63,9 @@ def test_every_damaged_byte_is_found() -> None:
         fields(time="1"),
         fields(certificate="note"),
         fields(certificate=bytes(65 * 1024)),
+        fields(leaf="leaf"),
+        fields(proof=[b"node", "node"]),
+        fields(epochs=[{}]),
         fields(sections={}),
         fields(sections={**EMPTY, "more": {}}),
         fields(sections={**EMPTY, "audit": {"a": "text"}}),
@@ -78,7 +83,7 @@ def test_what_is_no_snapshot_is_refused(value: object) -> None:
 
 def test_a_second_spelling_is_refused() -> None:
     body = pack(fields())
-    for other in (body + b"\0", body.replace(b"\xa1v\x01", b"\xa1v\xcc\x01")):
+    for other in (body + b"\0", body.replace(b"\xa1v\x02", b"\xa1v\xcc\x02")):
         with pytest.raises(DecodeError):
             Snapshot.decode(other + sha256(other).digest())
 
@@ -86,7 +91,7 @@ def test_a_second_spelling_is_refused() -> None:
 def test_the_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("govraft.core.machine.snapshot.SNAPSHOT_BYTES", 100)
     with pytest.raises(LimitExceededError):
-        Snapshot.make(seq=7, index=9, time=1, sections=EMPTY, certificate=b"").encode()
+        Snapshot.make(seq=7, index=9, time=1, sections=EMPTY, **PROOF).encode()
     with pytest.raises(LimitExceededError):
         Snapshot.decode(sealed(fields()))
 
