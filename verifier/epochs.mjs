@@ -114,9 +114,12 @@ export function nextElectorate(records, epoch, genesis) {
 }
 
 /** The history that the field `epochs` of an evidence file proves. `exact`: each byte of it must count. */
-export async function openHistory(genesis, value, { exact = false } = {}) {
+export const openHistory = (genesis, value, options) => historyOf(genesis, decodeLinks(value), options);
+
+/** The history that links prove. */
+export async function historyOf(genesis, links, { exact = false } = {}) {
   const history = new EpochHistory(genesis);
-  for (const link of decodeLinks(value)) {
+  for (const link of links) {
     const before = history.newest;
     await history.verify(link);
     if (exact) await demandExact(link.note, [before, history.newest], genesis.origin);

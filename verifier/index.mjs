@@ -16,6 +16,7 @@ import { LINEAGE_FORMAT, proveLineage } from "./lineage.mjs";
 import { PERMIT_FORMAT, provePermit } from "./permit.mjs";
 import { PROOF_FORMAT, proveLeaf } from "./proof.mjs";
 import { proveReceipt, RECEIPT_FORMAT } from "./receipt.mjs";
+import { isSnapshot, proveSnapshot } from "./snapshot.mjs";
 
 export { DecodeError, VerificationError } from "./errors.mjs";
 
@@ -45,6 +46,7 @@ const KINDS = new Map([
 export async function verify(bytes, genesisBytes, { at = Date.now(), request = null, audience = null, atLeast = 0 } = {}) {
   if (!Number.isSafeInteger(at) || !Number.isSafeInteger(atLeast)) throw new TypeError("`at` and `atLeast` are integers");
   const genesis = await decodeGenesis(genesisBytes);
+  if (isSnapshot(bytes)) return proveSnapshot(bytes, genesis);
   if (isLineage(bytes)) return proveLineage(bytes, genesis);
   if (bytes.length > FILE_BYTES_MAX) throw malformed("this is no evidence that govraft knows");
   if (bytes[bytes.findIndex((byte) => !SPACE.includes(byte))] !== 0x7b) return proveNote(bytes, genesis);

@@ -1,5 +1,6 @@
 // The leaf of one seq (docs/formats.md §7).
 
+import { hex } from "./bytes.mjs";
 import { unpack } from "./msgpack.mjs";
 import { binary, mapOf, record, text, whole } from "./shapes.mjs";
 
@@ -18,3 +19,13 @@ const shape = record({
 
 /** Decode a leaf. Throws DecodeError. */
 export const decodeLeaf = (bytes) => shape(unpack(bytes, LEAF_BYTES_MAX), "leaf");
+
+/** A leaf with its digests as hexadecimal digits, as proofs show it. */
+export function shownLeaf(leaf) {
+  return {
+    ...leaf,
+    entry_digest: hex(leaf.entry_digest),
+    sections: Object.fromEntries([...leaf.sections].map(([name, value]) => [name, hex(value)])),
+    state_root: hex(leaf.state_root),
+  };
+}

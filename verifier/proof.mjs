@@ -5,7 +5,7 @@ import { proveCheckpoint } from "./certificate.mjs";
 import { openHistory } from "./epochs.mjs";
 import { decoding, lineageInconsistent, malformed } from "./errors.mjs";
 import { readBytes, readFile, readNodes } from "./files.mjs";
-import { decodeLeaf } from "./leaf.mjs";
+import { decodeLeaf, shownLeaf } from "./leaf.mjs";
 import { verifyConsistency, verifyInclusion } from "./merkle.mjs";
 import { anything, list, mapOf, nullable, oneOf, record, text, whole } from "./shapes.mjs";
 
@@ -33,7 +33,7 @@ export async function proveLeaf(bytes, genesis) {
     throw lineageInconsistent(`the leaf is of epoch ${leaf.epoch}, its certificate of epoch ${checkpoint.epoch}`);
   }
   const earlier = await proveEarlier(file.earlier, checkpoint);
-  return { kind: "proof", ...checkpoint, root: hex(checkpoint.root), leaf: shown(leaf), ...earlier };
+  return { kind: "proof", ...checkpoint, root: hex(checkpoint.root), leaf: shownLeaf(leaf), ...earlier };
 }
 
 async function proveEarlier(earlier, checkpoint) {
@@ -44,13 +44,4 @@ async function proveEarlier(earlier, checkpoint) {
   }
   await verifyConsistency(earlier.seq, root, checkpoint.seq, checkpoint.root, readNodes(earlier.proof));
   return { earlier_seq: earlier.seq, earlier_root: hex(root) };
-}
-
-function shown(leaf) {
-  return {
-    ...leaf,
-    entry_digest: hex(leaf.entry_digest),
-    sections: Object.fromEntries([...leaf.sections].map(([name, value]) => [name, hex(value)])),
-    state_root: hex(leaf.state_root),
-  };
 }

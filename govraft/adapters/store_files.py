@@ -50,12 +50,13 @@ def build_schema(
         connection.execute(statement)
     connection.executemany("INSERT INTO meta VALUES (?, ?)", [("cluster_id", cluster_id), ("node_id", node_id)])
     connection.executemany(PUT_EPOCH, [store_rows.epoch_row(stored) for stored in beginning.epochs])
-    connection.executemany(PUT_LEAF, (store_rows.leaf_row(*item) for item in enumerate(beginning.leaves, 1)))
-    connection.executemany(PUT_ENTRY, map(store_rows.journal_row, beginning.journal))
+    leaves = (store_rows.leaf_row(seq, leaf) for seq, leaf in enumerate(beginning.leaves, 1))
+    leaf_count = connection.executemany(PUT_LEAF, leaves).rowcount
+    entry_count = connection.executemany(PUT_ENTRY, map(store_rows.journal_row, beginning.journal)).rowcount
     progress = Progress(
-        journal_first=1 if beginning.journal else 0,
-        journal_last=len(beginning.journal),
-        leaf_count=len(beginning.leaves),
+        journal_first=min(1, entry_count),
+        journal_last=entry_count,
+        leaf_count=leaf_count,
         epoch_seqs=tuple(stored.seq for stored in beginning.epochs),
         hard_state=beginning.hard_state,
     )

@@ -110,11 +110,22 @@ def check_store(config_path: Path, scratch: Path | None) -> None:
 @click.option(
     "--from", "export", metavar="EXPORT", type=_FILE, help="A lineage export, for a node that was added later."
 )
-def create_store(config_path: Path, export: Path | None) -> None:
+@click.option(
+    "--from-node",
+    "donor",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A copy of another node's data directory, for a node that was added later.",
+)
+def create_store(config_path: Path, export: Path | None, donor: Path | None) -> None:
     """Make the empty store of a node that has never run. `govraft init` does this for the nodes it makes.
 
     A node that was added to a running cluster learns from EXPORT, of `govraft lineage export`, who the members are by
     now; it must be made after the node was added. All else it gets from them.
+
+    With DIR in place of EXPORT it also takes over all that is certified there, and need not replay it: DIR is the data
+    directory of a stopped node, or a copy of `node.db.snapshot` and then of `node.db` (by SQLite's `.backup`). Nothing
+    in it is believed that does not prove itself from the genesis on.
 
     Never use it in the place of a store that was lost: the node would have forgotten what it promised, and could help
     to certify a second history. It refuses where a store is, or traces of one.
@@ -124,7 +135,7 @@ def create_store(config_path: Path, export: Path | None) -> None:
     from govraft.cli.node_store import create
 
     try:
-        database = create(config_path, export)
+        database = create(config_path, export, donor)
     except (ConfigError, InputError) as error:
         _stop(str(error), EXIT_CONFIG)
     except GovraftError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from govraft.adapters.snapshot_file import snapshot_path
+from govraft.adapters.snapshot_file import snapshot_path, write_snapshot
 from govraft.adapters.sqlite_store import SqliteStore, create_store
 from govraft.adapters.store_examination import Condition, Finding, borrow_copy, examine_database
 from govraft.core.codec.canonical import unpack
@@ -24,7 +25,7 @@ from govraft.errors import (
     StorageError,
     VerificationError,
 )
-from govraft.node.config import load_config, load_genesis
+from govraft.node.config import DATABASE_NAME, load_config, load_genesis
 from govraft.node.snapshots import TAKE_OUT
 from govraft.ports.store import StoreBeginning, StoredEpoch, WriteBatch
 from govraft.startup import NodeFiles, load_node_files
@@ -87,31 +88,81 @@ def examine(config_path: Path, scratch: Path | None) -> Examination:
         raise StorageError(f"{message} with `--scratch`") from error
 
 
-def create(config_path: Path, export: Path | None = None) -> Path:
+def create(config_path: Path, export: Path | None = None, donor: Path | None = None) -> Path:
     """Make the store of a node that has never run.
+
+    A node that was added later begins with what an export or another node's store proves, from the genesis on.
 
     Args:
         config_path: The node's configuration.
-        export: Of the lineage, for a node that was added later: verified from the genesis on. The store begins with the
-            members that it proves, and nothing else of it: the other nodes send the entries.
+        export: Of the lineage. The store begins with the members that it proves, and nothing else of it: the other
+            nodes send the entries.
+        donor: In place of an export, a directory with a copy of another node's store, or that of a stopped node. The
+            store begins with all of it that is certified, and the node need not replay it.
 
     Raises:
         ConfigError: The configuration, genesis or key cannot be used.
-        InputError: The export cannot be read, or proves nothing.
+        InputError: The export or the copy cannot be read, or proves nothing. Nothing was made.
         StorageError: There is a store, or traces of one, or the disk failed.
     """
+    if export is not None and donor is not None:
+        raise InputError("give an export or another node's store, not both")
+    if donor is not None:
+        return _create_of_copy(config_path, donor)
     if export is None:
-        epochs: list[StoredEpoch] = []
-        config, genesis, _ = load_node_files(config_path)
+        files, beginning = load_node_files(config_path), StoreBeginning()
     else:
-        epochs = _read_epochs(load_genesis(load_config(config_path)), export)
-        config, genesis, identity = load_node_files(config_path, epochs=epochs)
-        _require_newcomer(config.node_id, identity.public_key, genesis, epochs)
+        beginning = StoreBeginning(epochs=_read_epochs(load_genesis(load_config(config_path)), export))
+        files = load_node_files(config_path, epochs=beginning.epochs)
+        _require_newcomer(files, beginning.epochs)
+    return _make_store(files, beginning)
+
+
+def _create_of_copy(config_path: Path, donor: Path) -> Path:
+    # Imported here: they bring the engine's frames and the whole machine.
+    from govraft.adapters.engine.frames import read_payload
+    from govraft.adapters.store_copy import open_copy
+    from govraft.node.joining import prove_beginning
+
+    genesis = load_genesis(load_config(config_path))
+    database = donor / DATABASE_NAME
+    try:
+        with open_copy(database, genesis.cluster_id) as copy:
+            beginning = prove_beginning(copy, genesis, read_payload)
+            files = load_node_files(config_path, epochs=beginning.epochs)
+            _require_newcomer(files, beginning.epochs)
+            # SAFETY: a snapshot without its database may be the only witness of a store that was lost
+            # (test_create_store_from_node.py::test_traces_of_a_store_are_not_written_over).
+            if snapshot_path(files.config.database).exists():
+                message = f"`{snapshot_path(files.config.database)}` exists already: the node has a store, or had one"
+                raise StorageError(message, code="storage_exists")
+            made = _make_store(files, beginning)
+    except VerificationError as error:
+        message = f"`{database}`: {error}; make another copy, or use `--from EXPORT`; nothing was made"
+        raise InputError(message, code=error.code) from error
+    except StorageError as error:
+        if str(error.diagnostics().get("path", "")).startswith(os.path.realpath(donor)):
+            raise InputError(f"{error}; nothing was made", code=error.code) from error
+        raise
+    if copy.snapshot is not None:
+        _put_snapshot(made, copy.snapshot.data)
+    return made
+
+
+def _put_snapshot(database: Path, data: bytes) -> None:
+    try:
+        write_snapshot(database, data)
+    except OSError as error:
+        message = f"the store is made, but `{snapshot_path(database)}` cannot be written: {error.strerror}; the node"
+        raise StorageError(f"{message} can be started all the same: it replays its journal") from error
+
+
+def _make_store(files: NodeFiles, beginning: StoreBeginning) -> Path:
+    config, genesis, _ = files
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make `{config.data_dir}`: {error.strerror}") from error
-    beginning = StoreBeginning(epochs=epochs)
     create_store(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, beginning=beginning)
     return config.database
 
@@ -147,8 +198,9 @@ def learn_epochs(config_path: Path, export: Path) -> int:
     return max(0, len(epochs) - len(known))
 
 
-def _require_newcomer(node_id: str, public_key: bytes, genesis: Genesis, epochs: Sequence[StoredEpoch]) -> None:
+def _require_newcomer(files: NodeFiles, epochs: Sequence[StoredEpoch]) -> None:
     """Refuse to begin anew with a key that may have made promises."""
+    node_id, public_key, genesis = files.config.node_id, files.identity.public_key, files.genesis
     electorates = [genesis.electorate(), *(electorate_of(unpack(row.records, max_bytes=FRAME_BYTES)) for row in epochs)]
     found = [electorate.find(node_id) for electorate in electorates]
     own = [member for member in found if member is not None and member.public_key == public_key]
@@ -159,7 +211,7 @@ def _require_newcomer(node_id: str, public_key: bytes, genesis: Genesis, epochs:
         raise InputError(message, code="voter_has_run")
     last = found[-1]
     if last is None or last.public_key != public_key:
-        message = f"`{node_id}` is no member at the end of the export; make one after it was added"
+        message = f"`{node_id}` is no member at the end of what was given; make that after the node was added"
         raise InputError(message, code="member_unknown")
 
 

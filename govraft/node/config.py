@@ -115,6 +115,9 @@ class _Decisions(msgspec.Struct, forbid_unknown_fields=True):
     anchor_s: int = 300
 
 
+DATABASE_NAME = "node.db"
+"""In the data directory."""
+
 STORAGE_BOUNDS = {"snapshot_entries": (100, 10_000_000), "window_entries": (64, 1_000_000)}
 
 
@@ -159,7 +162,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     @property
     def database(self) -> Path:
         """The file of the node's store."""
-        return self.data_dir / "node.db"
+        return self.data_dir / DATABASE_NAME
 
 
 def load_config(path: str | Path) -> NodeConfig:

@@ -12,24 +12,31 @@ from typing import NamedTuple
 from govraft.core.convergence.round import RoundLeader
 from govraft.core.crypto.keys import certificate_key
 from govraft.core.machine.machine import Machine
+from govraft.core.machine.proposals import proposed_command
 from govraft.core.model.commands import (
+    COMMANDS,
+    BallotChoice,
     Command,
     MemberAdd,
     MemberEvict,
     MemberPromote,
     MemberRemove,
     MemberRotate,
+    ProposalOpen,
+    ProposalVote,
+    decode_command,
 )
-from govraft.core.model.outcome import Rejection
+from govraft.core.model.outcome import Rejected, Rejection
 from govraft.core.model.units import BoottimeNs
 
-__all__ = ["MEMBER_NOT_SYNCED", "MemberCommand", "Unfit", "is_member_command", "judge_change"]
+__all__ = ["MEMBER_NOT_SYNCED", "MemberCommand", "Unfit", "change_of", "judge_change"]
 
 MEMBER_NOT_SYNCED = "member_not_synced"
 LAG_ENTRIES = 256
 """How far an observer may be behind the certified seq when it is promoted: less than a batch or two."""
 
 MemberCommand = MemberAdd | MemberPromote | MemberRemove | MemberRotate | MemberEvict
+_NAMES = frozenset(name for name, (kind, _) in COMMANDS.items() if issubclass(kind, MemberCommand))
 
 
 class Unfit(NamedTuple):
@@ -39,9 +46,18 @@ class Unfit(NamedTuple):
     detail: str
 
 
-def is_member_command(command: Command) -> bool:
-    """Whether it changes the electorate."""
-    return isinstance(command, MemberCommand)
+def change_of(command: Command, machine: Machine) -> Command | None:
+    """The change of the electorate that a command makes, or may make: as a ballot it may execute one."""
+    if isinstance(command, ProposalVote):
+        proposal = machine.state.proposals.find(command.proposal)
+        approves = command.choice is BallotChoice.APPROVE
+        if proposal is None or not proposal.payload or not approves or proposal.command not in _NAMES:
+            return None
+        return decode_command(proposal.command, proposal.payload)
+    if isinstance(command, ProposalOpen) and command.command in _NAMES:
+        inner = proposed_command(command)
+        return None if isinstance(inner, Rejected) else inner
+    return command if isinstance(command, MemberCommand) else None
 
 
 def judge_change(

@@ -34,7 +34,7 @@ from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.errors import AvailabilityError, DecodeError, GovraftError, InputError, RejectedError
 from govraft.node.convergence import Convergence
 from govraft.node.effects import Effects, Send
-from govraft.node.member_changes import MEMBER_NOT_SYNCED, Unfit, is_member_command, judge_change
+from govraft.node.member_changes import MEMBER_NOT_SYNCED, Unfit, change_of, judge_change
 from govraft.node.shares import Shares
 from govraft.node.submission_answers import Answer, Done, pending, refused, unknown_outcome
 from govraft.ports.clock import Clock
@@ -126,10 +126,10 @@ class Submissions:
             return
         if self._convergence.epochs.absence:
             # It would reach no leader: whoever asks must not wait for that.
-            done(AvailabilityError(f"{self._convergence.epochs.absence}; ask another one", code="not_a_member"))
+            done(self._absent())
             return
         ticket.command_id, ticket.authors = examined.command_id, self._authors_of(envelope)
-        ticket.change = examined if is_member_command(examined) else None
+        ticket.change = change_of(examined, self._machine)
         # SAFETY: an authority that floods must not keep out the one that revokes it;
         # test_abuse_submissions.py::test_one_authority_leaves_places_for_the_others
         if not self._shares.has_room(ticket.authors, limits.PENDING_SUBMITS_OF_ONE):
@@ -140,6 +140,9 @@ class Submissions:
             done(pending(ticket.command_id))
         self._take_place(ticket)
         self._tickets.setdefault(name, []).append(ticket)
+
+    def _absent(self) -> AvailabilityError:
+        return AvailabilityError(f"{self._convergence.epochs.absence}; ask another one", code="not_a_member")
 
     def _authors_of(self, envelope: bytes) -> tuple[str, ...]:
         """Key ids of the authorities that signed an envelope which was examined and found good."""
@@ -156,7 +159,11 @@ class Submissions:
         if rejected.reason is Rejection.DUPLICATE_COMMAND:
             known = self._machine.recall(ticket.envelope)
         if known is None:
-            ticket.done(RejectedError(rejected.detail or rejected.reason.value, code=rejected.reason.value))
+            # SAFETY: what a removed node holds ends with its removal: it must not tell as final what that makes of it
+            # (test_submissions_of_nonmembers.py::test_a_removed_node_does_not_judge_by_what_it_knew).
+            is_absent = bool(self._convergence.epochs.absence)
+            text, code = rejected.detail or rejected.reason.value, rejected.reason.value
+            ticket.done(self._absent() if is_absent else RejectedError(text, code=code))
             return
         ticket.command_id, ticket.seq, ticket.code = known.command_id, known.seq, known.outcome
         if ticket.wait == "none":
@@ -187,14 +194,15 @@ class Submissions:
                 refusal = {"code": examined.reason.value, "detail": examined.detail[:512], "digest": name}
                 effects.sends.append(Send(peer, SUBMISSION_CHANNEL, pack(refusal)))
             return
-        if is_member_command(examined) and not self._may_change(name):
+        change = change_of(examined, self._machine)
+        if change is not None and not self._may_change(name):
             return
-        unfit = self._unfit(name, examined if is_member_command(examined) else None)
+        unfit = self._unfit(name, change)
         if unfit is not None:
             refusal = {"code": unfit.code, "detail": unfit.detail, "digest": name}
             effects.sends.append(Send(peer, SUBMISSION_CHANNEL, pack(refusal)))
             return
-        self._enqueue(name, envelope, self._authors_of(envelope), is_change=is_member_command(examined))
+        self._enqueue(name, envelope, self._authors_of(envelope), is_change=change is not None)
 
     def _may_change(self, name: bytes) -> bool:
         """Whether no other change of the electorate is under way."""

@@ -19,7 +19,7 @@ Rules that every store keeps:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -273,14 +273,14 @@ class StoreBeginning(msgspec.Struct, frozen=True):
 
     Attributes:
         epochs: The certified changes of the electorate, from epoch 2 on.
-        leaves: Those of seq 1 to n. Read once, like the journal.
+        leaves: Those of seq 1 to n. Read once, as is the journal.
         journal: From index 1 up to the entry of the last leaf.
         hard_state: The term of the last entry, no vote, and the entry's index as committed.
     """
 
     epochs: Sequence[StoredEpoch] = ()
-    leaves: Sequence[StoredLeaf] = ()
-    journal: Sequence[JournalEntry] = ()
+    leaves: Iterable[StoredLeaf] = ()
+    journal: Iterable[JournalEntry] = ()
     hard_state: HardState = HardState()
 
 

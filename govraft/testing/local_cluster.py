@@ -109,6 +109,7 @@ class LocalCluster(LinkFaults):
         self._temporary: Path | None = None
         self._sweeper: subprocess.Popen[bytes] | None = None
         self.nodes: dict[str, LocalNode] = {}
+        self._removed: set[str] = set()
         self.lease_s = self._plan.lease_ms / 1000
 
     def __enter__(self) -> Self:
@@ -218,7 +219,9 @@ class LocalCluster(LinkFaults):
 
     # Members.
 
-    def add_node(self, node_id: str, *, voter: bool = True, timeout_s: float = PATIENCE_S) -> LocalNode:
+    def add_node(
+        self, node_id: str, *, voter: bool = True, donor: LocalNode | None = None, timeout_s: float = PATIENCE_S
+    ) -> LocalNode:
         """Add a node to the running cluster, start it, and wait until it may allow; as operators do it, step by step.
 
         Its links cannot be disturbed: it is reached directly.
@@ -226,6 +229,7 @@ class LocalCluster(LinkFaults):
         Args:
             node_id: Of nobody yet.
             voter: Whether to promote it once it has caught up. Otherwise it stays an observer.
+            donor: Begin with a copy of this node's store, which must have a snapshot; None for an export.
             timeout_s: Seconds for each step.
 
         Raises:
@@ -236,9 +240,13 @@ class LocalCluster(LinkFaults):
         fields = create_in_directory(self.home, node_id, listen=f"127.0.0.1:{port}", profile=self._plan.profile)
         node = self._node(node_id)
         self.submit(self.commands.add_member(fields, node.home), timeout_s=timeout_s)
-        export = node.home / "lineage.jsonl"
-        export.write_bytes(b"".join(export_lines(self._any().client, self.genesis)))
-        create_node_store(node.config, export)
+        if donor is None:
+            export = node.home / "lineage.jsonl"
+            export.write_bytes(b"".join(export_lines(self._any().client, self.genesis)))
+            create_node_store(node.config, export)
+        else:
+            donor.copy_store(node.home / "copy")
+            create_node_store(node.config, donor=node.home / "copy")
         self.nodes[node_id] = node
         node.start()
         if voter:
@@ -253,7 +261,9 @@ class LocalCluster(LinkFaults):
             GovraftError: It is refused.
             ClusterTimeoutError: Nobody said in time what became of it.
         """
-        return self.submit(self.commands.remove_member(node_id), timeout_s=timeout_s)
+        receipt = self.submit(self.commands.remove_member(node_id), timeout_s=timeout_s)
+        self._removed.add(node_id)
+        return receipt
 
     # Commanding.
 
@@ -372,7 +382,8 @@ class LocalCluster(LinkFaults):
         return msgspec.structs.replace(self._plan, nodes=nodes)
 
     def _any(self) -> LocalNode:
-        running = [node for node in self.nodes.values() if node.is_running]
+        # What a removed node knows ends with its removal.
+        running = [node for node in self.nodes.values() if node.is_running and node.id not in self._removed]
         if not running:
             raise NodeExitedError("no node runs; call `start()` first")
         return running[0]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from govraft.adapters.snapshot_file import snapshot_path
 from govraft.client.client import Client
 from govraft.testing.local_cluster_errors import NodeExitedError
 from govraft.testing.local_cluster_process import PATIENCE_S, ChildProcess
@@ -146,6 +151,23 @@ class LocalNode:
                 break
             found.extend(zip(page["leaves"], page["entries"], strict=True))
         return found
+
+    def copy_store(self, place: Path) -> None:
+        """Copy what another node may begin with: its snapshot, if it has one, and then its database; it may run.
+
+        Args:
+            place: An empty directory, which is made if it is not there.
+        """
+        place.mkdir(parents=True, exist_ok=True)
+        copy = place / self.database.name
+        if snapshot_path(self.database).exists():
+            shutil.copyfile(snapshot_path(self.database), snapshot_path(copy))
+        source = f"file:{quote(str(self.database))}?mode=ro"
+        with (
+            contextlib.closing(sqlite3.connect(source, uri=True)) as database,
+            contextlib.closing(sqlite3.connect(copy)) as target,
+        ):
+            database.backup(target)
 
     def __repr__(self) -> str:
         """Names the node and whether it runs."""

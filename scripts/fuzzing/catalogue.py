@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fuzzing import (
+    audit_targets,
     cli_targets,
     codec_targets,
     database_target,
@@ -10,6 +11,7 @@ from fuzzing import (
     exchange_targets,
     file_targets,
     governed_targets,
+    option_targets,
     planted,
     proof_targets,
     protocol_targets,
@@ -27,8 +29,10 @@ TARGETS: dict[str, Target] = {
         protocol_targets,
         exchange_targets,
         governed_targets,
+        audit_targets,
         file_targets,
         cli_targets,
+        option_targets,
         database_target,
     )
     for target in module.TARGETS

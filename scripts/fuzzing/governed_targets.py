@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from fuzzing.target import Target, expect
-from govraft.core.codec.canonical import pack_json
 from govraft.core.codec.envelope import seal
 from govraft.core.crypto.keys import is_sound_key
 from govraft.core.decision.evaluator import evaluate
@@ -169,12 +168,8 @@ def _payloads() -> tuple[bytes, ...]:
         other.setdefault(name, seed)
         if _machine().apply(_entry(seed)[1]).outcome.code == "applied":
             good[name] = seed
-    return (*good.values(), *(seed for name, seed in other.items() if name not in good), _missing())
-
-
-def _missing() -> bytes:
-    """Something of no command."""
-    return bytes(2) + pack_json({"cluster": _base().machine.cluster_id})
+    emergency = bytes([_NAMES.index("authority.emergency_revoke")]) + good["authority.revoke"][1:]
+    return (*good.values(), *(seed for name, seed in other.items() if name not in good), emergency)
 
 
 TARGETS = (

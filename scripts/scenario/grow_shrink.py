@@ -96,12 +96,12 @@ def _change(
             traffic.add(name, _PATIENCE_S)
         tell(f"promoting {name}")
         with traffic.step(f"promote {name}"):
-            traffic.submit("member.promote", name, cluster.commands.promote_member(name))
+            traffic.promote(name)
     for name in going:
         tell(f"removing {name}")
         leads = cluster.nodes[name].status()["leader_hint"] == name
         with traffic.step(f"remove {name}{', leading' if leads else ''}", name):
-            traffic.submit("member.remove", name, cluster.commands.remove_member(name))
+            traffic.remove(name)
             removed[name] = now()
     return removed
 

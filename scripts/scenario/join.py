@@ -1,7 +1,7 @@
 """`join`: what a long lineage costs.
 
-How long a restart takes with and without a snapshot, how long a new node takes to join, how long the others then deny,
-and how long it takes to prove the whole lineage from the genesis.
+How long a restart takes with and without a snapshot; how long a new node takes to join, fed by the others or from a
+copy of a store, and how long the others then deny; how long it takes to prove the whole lineage from the genesis.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["join_long"]
 
 _PATIENCE_S = 900.0
 _CALM_S = 2.0
-_JOINER = "node-4"
+_FED, _COPIED = "node-4", "node-5"
 
 Progress = Callable[[float, str], None]
 
 
 def join_long(place: Path, progress: Progress, *, entries: int = 100_000, snapshot_entries: int = 10_000) -> Findings:
-    """Make a lineage of `entries` entries, restart a node twice, let another join, and prove the lineage.
+    """Make a lineage of `entries` entries, restart a node twice, let two join, and prove the lineage.
 
     Args:
         place: An empty directory for exports and the record.
@@ -97,35 +97,39 @@ def _answers(node: LocalNode) -> bool:
 
 
 def _join(found: Findings, cluster: LocalCluster, place: Path) -> None:
-    """A new voter, by the steps of an operator, while the others are asked and commanded."""
+    """New voters, by the steps of an operator, while the others are asked and commanded."""
     endpoints = {node.id: node.endpoint for node in cluster.nodes.values()}
     traffic = Traffic(cluster, place / "traffic", Load(endpoints, 400, 4, 1), calm_s=_CALM_S)
     with traffic.running():
         time.sleep(_CALM_S)
-        with traffic.step(f"add {_JOINER}", _JOINER):
-            began = time.monotonic()
-            traffic.add(_JOINER, _PATIENCE_S)
-            found.add(
-                "join: may allow, as an observer", time.monotonic() - began, "s", "key, export, store, all entries"
-            )
-        with traffic.step(f"promote {_JOINER}"):
-            began = time.monotonic()
-            traffic.submit("member.promote", _JOINER, cluster.commands.promote_member(_JOINER))
-            found.add("join: is a voter", time.monotonic() - began, "s", "after that")
-        cluster.wait_until_serving(timeout_s=_PATIENCE_S)
-    joiner = cluster.nodes[_JOINER]
-    found.add("join: most memory of the new node", peak_mib(joiner), "MiB")
-    others = [node for node in cluster.nodes.values() if node is not joiner]
-    found.add("join: most memory of another", worst([peak_mib(node) for node in others]), "MiB")
+        _add(found, cluster, traffic, _FED, "from an export")
+        _add(found, cluster, traffic, _COPIED, "from a copy", donor=cluster.nodes["node-1"])
     events = traffic.events()
-    windows = [worst(list(item.denied_ms.values())) for item in deny_windows(events)]
-    found.add("join: longest deny window of the others", worst(windows), "ms")
+    for step in deny_windows(events):
+        found.add(f"{step.name}: longest deny window of the others", worst(list(step.denied_ms.values())), "ms")
     found.problems += [f"{item.property}: {item.message}" for item in judge(events, expect_live=True)]
+
+
+def _add(
+    found: Findings, cluster: LocalCluster, traffic: Traffic, name: str, how: str, donor: LocalNode | None = None
+) -> None:
+    others = list(cluster.nodes.values())
+    with traffic.step(f"add {name}", name):
+        began = time.monotonic()
+        traffic.add(name, _PATIENCE_S, donor)
+        found.add(f"join {how}: may allow", time.monotonic() - began, "s", f"{name}, from making its key on")
+    with traffic.step(f"promote {name}"):
+        began = time.monotonic()
+        traffic.promote(name)
+        found.add(f"join {how}: is a voter", time.monotonic() - began, "s", "after that")
+    cluster.wait_until_serving(timeout_s=_PATIENCE_S)
+    found.add(f"join {how}: most memory of the new node", peak_mib(cluster.nodes[name]), "MiB")
+    found.add(f"join {how}: most memory of another", worst([peak_mib(node) for node in others]), "MiB")
 
 
 def _prove(found: Findings, cluster: LocalCluster, place: Path) -> None:
     """Export the lineage of the new node, and verify it from the genesis."""
-    export, source = place / "lineage.jsonl", ("--cluster", cluster.home, "--endpoint", _JOINER)
+    export, source = place / "lineage.jsonl", ("--cluster", cluster.home, "--endpoint", _FED)
     made = run_program("govraft.cli.main", *source, "lineage", "export", export, cwd=place)
     require_done(made, "the export of the lineage")
     found.add("export of the lineage", made.wall_s, "s", f"{size_mib(export):,.0f} MiB")

@@ -74,31 +74,41 @@ class Traffic:
         time.sleep(self._calm_s)
         self._events.append(FaultEnded(now(), number))
 
-    def add(self, name: str, timeout_s: float) -> None:
-        """Add a node as an observer, and observe it from then on.
+    def add(self, name: str, timeout_s: float, donor: LocalNode | None = None) -> None:
+        """Add a node as an observer, and observe it from then on. See `LocalCluster.add_node`.
 
         Raises:
             GovraftError: It cannot be added.
         """
         began = now()
-        node = self._cluster.add_node(name, voter=False, timeout_s=timeout_s)
+        node = self._cluster.add_node(name, voter=False, donor=donor, timeout_s=timeout_s)
         self._events.append(CommandTried(began, now(), f"add-{name}", "member.add", name, "", "unknown"))
         if self._observer is not None:
             self._observer.watch(node)
 
-    def submit(self, kind: str, name: str, envelope: bytes) -> Receipt:
-        """Hand in a command about the member `name`, for the record as well.
+    def promote(self, name: str) -> None:
+        """Make an observer a voter.
 
         Raises:
             GovraftError: It is refused.
         """
         began = now()
-        receipt = self._cluster.submit(envelope)
+        self._note("member.promote", name, began, self._cluster.submit(self._cluster.commands.promote_member(name)))
+
+    def remove(self, name: str) -> None:
+        """Remove a node from the electorate; it goes on running.
+
+        Raises:
+            GovraftError: It is refused.
+        """
+        began = now()
+        self._note("member.remove", name, began, self._cluster.remove_node(name))
+
+    def _note(self, kind: str, name: str, began: int, receipt: Receipt) -> None:
         found = CommandTried(
             began, now(), receipt.command_id, kind, name, "", "effective", "", receipt.seq, receipt.certified_seq
         )
         self._events.append(found)
-        return receipt
 
     def events(self) -> list[Event]:
         """All that was recorded, in the order of time."""

@@ -7,17 +7,16 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from conformance.conftest import HONEST, LIAR, reason
+from conformance.watching import revoke, watched
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from integration.cluster_harness import Cluster, Node, eventually
+from integration.cluster_harness import Node, eventually
 
 from govraft.adapters.store_rows import journal_checksum
-from govraft.client.verdicts import Verdict
 from govraft.core.codec.canonical import pack_json
 from govraft.core.codec.envelope import pae, seal
 from govraft.core.model.commands import PolicyActivate, encode_command, payload_type
@@ -25,61 +24,6 @@ from govraft.errors import AvailabilityError, GovraftError, RejectedError
 from govraft.testing.link_proxy import Mode
 
 pytestmark = pytest.mark.cluster
-
-
-class Watch:
-    """Asks some nodes about one agent, again and again; keeps when each allow was asked for and had."""
-
-    def __init__(self, agent: str, nodes: list[Node]) -> None:
-        self.allows: list[tuple[float, float, str]] = []
-        self.asked = 0
-        self._agent, self._nodes = agent, nodes
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        while not self._stopped.wait(0.003):
-            for node in self._nodes:
-                began = time.monotonic()
-                verdict: Verdict = node.check(self._agent)
-                self.asked += 1
-                if verdict:
-                    self.allows.append((began, time.monotonic(), node.id))
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def stale(self, effective_at: float) -> list[tuple[float, float, str]]:
-        """Allows that were still held after the revocation was effective."""
-        return [item for item in self.allows if item[1] > effective_at]
-
-
-@contextmanager
-def watched(agent: str, nodes: list[Node]) -> Iterator[Watch]:
-    watch = Watch(agent, nodes)
-    thread = threading.Thread(target=watch.run)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        watch.stop()
-        thread.join(30)
-    assert not thread.is_alive()
-
-
-def revoke(cluster: Cluster, agent: str, *nodes: Node) -> tuple[int, float]:
-    """Revoke through whichever of the nodes can: the certified seq, and when it was known to be effective."""
-    envelope = cluster.revoke(agent)
-
-    def attempt() -> tuple[int, float] | None:
-        for node in nodes:
-            try:
-                receipt = node.client.submit(envelope, retry=True, timeout=1.5)
-            except AvailabilityError:
-                continue
-            return receipt.certified_seq, time.monotonic()
-        return None
-
-    return eventually(attempt, cluster.describe)
 
 
 @pytest.mark.clause("10 governance desynchronization attacks")

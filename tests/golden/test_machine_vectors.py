@@ -114,6 +114,7 @@ def signers(envelope: bytes, role: str) -> int:
     return len(counted)
 
 
+@pytest.mark.clause("2 reproducible")
 def test_the_machine_replays_the_history() -> None:
     machine = Machine(Genesis.decode(V["genesis"].encode()))
     assert machine.cluster_id == V["cluster_id"]
@@ -126,6 +127,8 @@ def test_the_machine_replays_the_history() -> None:
         assert {key: value.hex() for key, value in machine.records(name).items()} == records
 
 
+@pytest.mark.clause("2 independently verifiable")
+@pytest.mark.clause("6 independently reproducible")
 def test_the_second_implementation_agrees_on_every_byte() -> None:
     genesis = V["genesis"].encode()
     assert (

@@ -77,6 +77,7 @@ def mismatches(texts: dict[str, str], trace: list[dict[str, Any]] = TRACE) -> li
     ]
 
 
+@pytest.mark.clause("5 policy engines")
 def test_the_whole_trace_comes_out_as_the_rules_say() -> None:
     assert mismatches(TEXTS) == []
 

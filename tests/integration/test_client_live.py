@@ -80,6 +80,7 @@ def test_submit_waits_for_what_it_is_asked_to(cluster: Cluster) -> None:
     assert refused.value.code == "already_quarantined"
 
 
+@pytest.mark.clause("7 synchronize-before-execute")
 def test_at_least_never_answers_from_an_older_state(cluster: Cluster) -> None:
     node = cluster.nodes["node-1"]
     seq = cluster.settled()["seq"]

@@ -96,6 +96,8 @@ def test_a_masked_log_does_not_say_who_asked(cluster: Cluster) -> None:
     assert len(files) == 3 and all(b"secret-agent" not in file.read_bytes() for file in files)
 
 
+@pytest.mark.clause("5 audit registries")
+@pytest.mark.clause("6 distributed audit reconciliation")
 def test_logs_are_anchored_exported_and_evaluated_again(cluster: Cluster, tmp_path: Path, capsys: Any) -> None:
     for node in cluster.nodes.values():
         for number in range(30):

@@ -86,6 +86,9 @@ def assert_all_there_once(cluster: Cluster, stream: SubmitStream) -> None:
     assert all(applied[name] == seq for name, seq in stream.effective.items()), "a receipt names another seq"
 
 
+@pytest.mark.clause("5 failover")
+@pytest.mark.clause("5 replication")
+@pytest.mark.clause("5 runtime recovery")
 @pytest.mark.parametrize("victims", ["follower", "leader", "all"])
 def test_kill_during_a_stream_of_commands(cluster: Cluster, victims: str) -> None:
     with SubmitStream(cluster) as stream:

@@ -98,6 +98,7 @@ def roots(cluster: Cluster) -> dict[str, str]:
     return {node.id: node.status()["root"] for node in cluster.nodes.values()}
 
 
+@pytest.mark.clause("6 signed governance synchronization envelopes")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_node_that_receives_it_refuses(cluster: Cluster, name: str) -> None:
     build, code = HOSTILE[name]
@@ -145,6 +146,8 @@ def misled() -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.mark.clause("1 authoritative runtime coordination")
+@pytest.mark.clause("6 signed governance synchronization envelopes")
 def test_put_into_the_log_all_nodes_reject_it_alike(misled: Cluster) -> None:
     leader = misled.nodes[FAULTY].client
     header = misled.header()

@@ -46,6 +46,8 @@ def test_a_second_process_on_the_same_data_is_refused(cluster: Cluster) -> None:
     assert node.check("any")
 
 
+@pytest.mark.clause("1 operational governance continuity")
+@pytest.mark.clause("2 topology-resilient")
 def test_two_of_three_go_on_and_one_of_three_denies(cluster: Cluster) -> None:
     leader = cluster.leader()
     follower, last = cluster.others(leader)

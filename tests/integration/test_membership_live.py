@@ -130,6 +130,7 @@ def command_ids(node: Node) -> list[str]:
     return found
 
 
+@pytest.mark.clause("5 topology scaling")
 def test_two_nodes_join_and_two_leave_under_traffic(cluster: Cluster, cli: Cli) -> None:
     with Traffic(cluster) as traffic:
         for name in ("node-4", "node-5"):
@@ -172,6 +173,8 @@ def test_two_nodes_join_and_two_leave_under_traffic(cluster: Cluster, cli: Cli) 
     assert leaving[0] not in staying[0].status()["links"]
 
 
+@pytest.mark.clause("5 migration")
+@pytest.mark.clause("8 topology-independent validation")
 def test_the_export_of_a_changed_cluster_proves_itself_and_lets_others_join(cluster: Cluster, cli: Cli) -> None:
     """The founders go one after the other: who joins last knows none of the genesis but by the export."""
     for number in (4, 5, 6):
@@ -191,6 +194,7 @@ def test_the_export_of_a_changed_cluster_proves_itself_and_lets_others_join(clus
     assert cli("verify", export, "--genesis", cluster.home / "genesis.json")
 
 
+@pytest.mark.clause("5 migration")
 def test_replace_does_it_all_and_may_be_repeated(cluster: Cluster, cli: Cli) -> None:
     (port,) = find_free_ports(1)
     cli("member", "init", "--id", "node-4", "--listen", f"127.0.0.1:{port}")

@@ -50,6 +50,10 @@ class CheckStream:
             self.answers.append(Answered(arrived, verdict, bool(verdict)))
 
 
+@pytest.mark.clause("1 authoritative runtime coordination")
+@pytest.mark.clause("1 synchronized execution authority")
+@pytest.mark.clause("2 topology-resilient")
+@pytest.mark.clause("7 no soft-fail synchronization")
 @pytest.mark.parametrize("role", ["follower", "leader"])
 def test_a_cut_off_node_denies_within_one_lease(cluster: Cluster, role: str) -> None:
     old_leader = cluster.leader()

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.cluster
 ASKED = 40
 
 
+@pytest.mark.clause("1 synchronized execution authority")
 @pytest.mark.parametrize("role", ["follower", "leader"])
 def test_the_first_answers_after_a_pause_deny(cluster: Cluster, role: str) -> None:
     leader = cluster.leader()

@@ -25,6 +25,10 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+@pytest.mark.clause("2 execution permissions")
+@pytest.mark.clause("2 independently verifiable")
+@pytest.mark.clause("6 authorization convergence proofs")
+@pytest.mark.clause("8 topology-independent validation")
 def test_a_permit_of_any_node_verifies_from_the_genesis_alone(cluster: Cluster) -> None:
     for node in cluster.nodes.values():
         began = time.perf_counter()
@@ -37,6 +41,7 @@ def test_a_permit_of_any_node_verifies_from_the_genesis_alone(cluster: Cluster) 
         assert len(proven.voters) >= 2
 
 
+@pytest.mark.clause("2 execution permissions")
 def test_a_revoked_agent_gets_no_permit_anywhere(cluster: Cluster) -> None:
     node = cluster.nodes["node-1"]
     assert node.client.authorize('Agent::"eve"', ACTION, TOOL).statement.seq > 1

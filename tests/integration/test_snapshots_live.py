@@ -28,6 +28,8 @@ def snapshot_of(database: Path) -> Path:
     return database.with_name(database.name + ".snapshot")
 
 
+@pytest.mark.clause("5 replication")
+@pytest.mark.clause("5 runtime recovery")
 def test_start_from_a_snapshot_and_from_a_damaged_one(cluster: LocalCluster) -> None:
     first, second, late = cluster.nodes.values()
     cluster.start(first.id, second.id)

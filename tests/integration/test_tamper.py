@@ -268,6 +268,8 @@ def rewrite_history(stopped: Cluster, node: Node) -> None:
     execute(node, *rows)
 
 
+@pytest.mark.clause("1 immutable governance lineage")
+@pytest.mark.clause("8 immutable consensus lineage")
 def test_a_node_with_a_rewritten_history_isolates_itself_for_good(stopped: Cluster, victim: Node) -> None:
     rewrite_history(stopped, victim)
     victim.start()

@@ -38,6 +38,7 @@ _OF_TABLES_ONLY = {
 """Rejections that no drawn command meets: the tables of the families reach them."""
 
 
+@pytest.mark.clause("2 reproducible")
 def test_a_replay_gives_the_same_leaves() -> None:
     for seed in range(2):
         machine, entries, roots, _ = draw_history(seed)
@@ -71,6 +72,7 @@ def test_a_restored_state_goes_on_in_the_same_way() -> None:
     assert restored.state_root == machine.state_root
 
 
+@pytest.mark.clause("2 deterministic")
 @pytest.mark.timeout(60 + 40 * SHARE)
 def test_processes_with_other_hash_seeds_come_to_the_same_root_at_every_seq() -> None:
     assert list(compare(range(11, 11 + SHARE))) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from property.test_policy_buckets import HANDLE, SCHEMA, Entity, policies, requests, whole, worlds
@@ -102,6 +103,7 @@ def allows(texts: tuple[str, ...], entities: dict[str, Entity], request: Request
     return decision == "Allow" and not failed
 
 
+@pytest.mark.clause("1 deterministic policy inheritance")
 @settings(
     max_examples=60,
     deadline=None,

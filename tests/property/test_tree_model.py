@@ -68,6 +68,8 @@ def test_tree_is_that_of_the_rfc(leaves: list[bytes], data: st.DataObject) -> No
     verify_consistency(old, tree.root(old), size, tree.root(size), links)
 
 
+@pytest.mark.clause("6 immutable governance lineage chains")
+@pytest.mark.clause("8 immutable consensus lineage")
 @given(st.integers(1, 60), st.integers(1, 60), st.data())
 @settings(max_examples=120)
 def test_no_rewritten_history_is_consistent(old: int, more: int, data: st.DataObject) -> None:

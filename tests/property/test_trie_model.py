@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def recompute(content: dict[bytes, bytes]) -> bytes:
     return digest("")
 
 
+@pytest.mark.clause("6 runtime consensus hashes")
 @given(STEPS)
 @settings(max_examples=150)
 def test_the_digest_is_that_of_the_content(steps: list[tuple[bytes, bytes | None]]) -> None:

@@ -117,6 +117,7 @@ def test_a_signature_in_an_authoritys_name_refuses_the_whole_envelope(sim):
     assert sections(sim) == before
 
 
+@pytest.mark.clause("10 distributed replay divergence")
 def test_what_was_commanded_once_does_not_work_again(sim):
     """A quarantine, its release, and the release again after the next quarantine: as it is, and signed once more."""
     first, second = sim.quarantine("one", 'Agent::"a"'), sim.quarantine("two", 'Agent::"a"')
@@ -138,6 +139,7 @@ def _public(key: Any) -> bytes:
     return key.public_key if isinstance(key.public_key, bytes) else key.public_key().public_bytes_raw()
 
 
+@pytest.mark.clause("6 timestamp-bound synchronization validation")
 def test_a_date_in_the_past_brings_back_nothing_that_is_over(sim):
     """A release that its author let expire, and a command that ran once, in entries dated when they were good."""
     quarantine = sim.quarantine("one", 'Agent::"a"')

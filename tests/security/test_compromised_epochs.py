@@ -88,6 +88,8 @@ class Usurper:
         return sign(Kind.ACK, ack.encode(), signer=name, cluster=self.liar.cluster, signing=key.sign)
 
 
+@pytest.mark.clause("10 trust convergence bypass attempts")
+@pytest.mark.clause("7 no unsigned consensus reconciliation")
 @pytest.mark.parametrize("cohort", [("node-1", "node-2", "node-3"), ("x-1", "x-2", "x-3"), ()], ids=repr)
 def test_nobody_believes_an_electorate_that_a_quorum_did_not_certify(sim, cohort):
     sim.elect_liar()
@@ -112,6 +114,7 @@ def test_nobody_believes_an_electorate_that_a_quorum_did_not_certify(sim, cohort
     assert sim.core("node-1").check(REQUEST).allowed
 
 
+@pytest.mark.clause("7 no partial governance acceptance")
 def test_a_certificate_of_an_epoch_that_is_kept_back_lets_nobody_allow_on_either_side(sim):
     """The liar leads the joint round to its end, and tells nobody."""
     sim.elect_liar()

@@ -74,6 +74,8 @@ ACKS: dict[str, Callable[[Liar, Scene, Signed], list[Signed]]] = {
 }
 
 
+@pytest.mark.clause("10 execution quorum spoofing")
+@pytest.mark.clause("7 no quorum bypass")
 def test_acks_that_others_did_not_give_make_no_lease(sim):
     scene = Scene(sim)
     (one,) = sim.liar.collect(scene.probe, "node-1")
@@ -123,6 +125,7 @@ def cut_off(sim: StrickenCluster) -> tuple[int, Signed, list[Signed]]:
     return seq, probe, liar.collect(probe, *others)
 
 
+@pytest.mark.clause("10 trust convergence bypass attempts")
 def test_a_lease_past_a_holder_that_may_still_allow_is_nobodys(sim):
     liar = sim.liar
     seq, probe, acks = cut_off(sim)
@@ -200,6 +203,7 @@ def test_a_leader_that_holds_all_back_has_nobody_allow(sim):
     assert not sim.core("node-1").check(REQUEST).allowed
 
 
+@pytest.mark.clause("10 governance desynchronization attacks")
 def test_what_was_said_before_a_revocation_does_not_undo_it(sim):
     said: list[tuple[int, bytes]] = []
     before = sim.tap
@@ -289,6 +293,7 @@ def two_faced(sim: StrickenCluster) -> None:
     assert not isinstance(done[0], Exception), done
 
 
+@pytest.mark.clause("10 authorization split-brain conditions")
 def test_nobody_is_kept_on_the_state_before_a_revocation():
     sim = StrickenCluster()
     two_faced(sim)

@@ -77,6 +77,8 @@ def signed(command: Command, *keys: Ed25519PrivateKey) -> bytes:
     return seal(kind, payload, [(key.public_key().public_bytes_raw(), key.sign(message)) for key in keys])
 
 
+@pytest.mark.clause("10 governance desynchronization attacks")
+@pytest.mark.clause("8 cryptographic member verification")
 def test_what_a_node_signed_twice_removes_it(stage, govraft, tmp_path: Path) -> None:
     scene = stage("equivocate")
     cluster, file = scene.cluster, tmp_path / "evidence.json"
@@ -134,6 +136,8 @@ def forgeries(cluster: Cluster) -> dict[str, Command]:
     }
 
 
+@pytest.mark.clause("10 runtime authority fragmentation")
+@pytest.mark.clause("7 no unsigned consensus reconciliation")
 def test_a_node_key_commands_nothing_however_it_is_ordered(stage) -> None:
     """Handed in at every node, refused; ordered by the compromised node itself, as leader, refused by every machine."""
     scene = stage("reckless", leads=True)
@@ -166,6 +170,7 @@ def order(scene: Stage, *envelopes: bytes) -> None:
         eventually(lambda seq=seq: scene.honest[0].status()["seq"] > seq, scene.cluster.describe)
 
 
+@pytest.mark.clause("8 replay-resistant governance voting")
 def test_a_ballot_counts_once_and_only_for_whose_it_is(stage) -> None:
     """Two of the policy authorities must agree. One has; the compromised leader tries to make two of that."""
     scene = stage("reckless", leads=True)
@@ -233,6 +238,7 @@ def test_what_one_voter_withholds_the_others_give(stage) -> None:
         scene.honest[0].client.authorize('Agent::"ann"', ACTION, TOOL, timeout=0.5)
 
 
+@pytest.mark.clause("7 no soft-fail synchronization")
 def test_a_silent_leader_lets_every_lease_run_out(stage) -> None:
     scene = stage("mute", leads=True)
     scene.tell()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -141,6 +141,7 @@ def test_one_key_makes_no_permit(sim):
         prove_permit(forger.put_together(pack_json(fields), longer.seq), sim.genesis, at=sim.wall)
 
 
+@pytest.mark.clause("7 no quorum bypass")
 def test_nobody_signs_what_it_does_not_allow(sim):
     """Everything that the attacker may ask for: another time, life, state, request, cluster."""
     forger = Forger(sim)
@@ -150,24 +151,32 @@ def test_nobody_signs_what_it_does_not_allow(sim):
     old = {"seq": honest.seq, "state_root": honest.state_root}
     sim.govern(sim.revoke())
     forger.keep()
-    wall = sim.wall
-    asked = {
-        "revoked": forger.statement(),
-        "on the state before": forger.statement(**old),
-        "of a seq to come": forger.statement(seq=sim.core(LIAR).machine.seq + 1),
-        "of another epoch": forger.statement(epoch=2),
-        "back-dated": forger.statement(**old, issued=wall - 60_000, not_after=wall + 60_000),
-        "post-dated": forger.statement(issued=wall + HOUR_MS, not_after=wall + HOUR_MS + PERMIT_MS),
-        "of another cluster": forger.statement(cluster="0" * 64),
-        "without policies": forger.statement(policies=()),
+    other = Request('Agent::"b"', REQUEST.action, REQUEST.resource, {"n": 1})
+
+    def dated(off_ms: int) -> PermitStatement:
+        issued = sim.wall + off_ms
+        return forger.statement(other, issued=issued, not_after=issued + PERMIT_MS)
+
+    asked: dict[str, Callable[[], PermitStatement]] = {
+        "revoked": forger.statement,
+        "revoked, on the state before": lambda: forger.statement(**old),
+        "on the state before": lambda: forger.statement(other, **old),
+        "on another state": lambda: forger.statement(other, state_root=honest.state_root),
+        "of a seq to come": lambda: forger.statement(other, seq=sim.core(LIAR).machine.seq + 1),
+        "of a seq gone by": lambda: forger.statement(other, seq=honest.seq),
+        "of another epoch": lambda: forger.statement(other, epoch=2),
+        "back-dated": lambda: dated(-60_000),
+        "post-dated": lambda: dated(HOUR_MS),
+        "of another cluster": lambda: forger.statement(other, cluster="0" * 64),
+        "without policies": lambda: forger.statement(other, policies=()),
     }
-    for name, statement in asked.items():
+    for name, make in asked.items():
+        statement = make()
         shares = forger.harvest(statement)
         assert set(shares) == {forger.keys[LIAR]}, name
         with pytest.raises(VerificationError):
             prove_permit(forger.file(statement, shares), sim.genesis, at=sim.wall)
     # A request that is allowed does not carry one that is not.
-    other = Request('Agent::"b"', REQUEST.action, REQUEST.resource, {"n": 1})
     mixed = forger.statement(other, principal=REQUEST.principal)
     assert set(forger.harvest(mixed)) == {forger.keys[LIAR]}
     assert set(forger.harvest(forger.statement(other), {"n": 2})) == {forger.keys[LIAR]}
@@ -215,6 +224,7 @@ def test_what_it_withholds_others_give(sim):
     assert isinstance(sim.authorize(LIAR, timeout_ms=300), Denied)
 
 
+@pytest.mark.clause("8 fail-closed disagreement handling")
 def test_its_contradiction_denies_and_is_kept_with_its_signature(sim):
     """It says of the same state that it does not allow that: it can stop a permit, and is on record for it."""
     sim.liar.silence(PERMITS)

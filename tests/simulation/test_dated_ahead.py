@@ -23,6 +23,7 @@ def quarantine(sim: SimCluster, command_id: str) -> bytes:
     return sim.envelope(command, "operator-1")
 
 
+@pytest.mark.clause("6 timestamp-bound synchronization validation")
 @pytest.mark.parametrize("seed", range(5))
 def test_an_entry_dated_ahead_is_never_committed(seed):
     sim = SimCluster(seed=seed)

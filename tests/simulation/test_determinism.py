@@ -15,7 +15,7 @@ from govraft.testing.simulation.world import World
 SCRIPT = """
 import sys
 from govraft.testing.simulation import draw_plan, simulate
-for profile in ("faults", "storage", "misbehaviour", "adversary"):
+for profile in ("faults", "storage", "misbehaviour", "adversary", "membership"):
     for seed in (16, 17):
         print(profile, seed, simulate(draw_plan(seed, profile, 6.0)).trace)
 """
@@ -31,7 +31,7 @@ def traces(hash_seed: str) -> str:
 
 def test_the_trace_of_a_seed_is_the_same_in_every_process():
     first = traces("1")
-    assert len(set(first.split())) == 8 + 4 + 2
+    assert len(set(first.split())) == 10 + 5 + 2
     assert traces("424242") == first
 
 

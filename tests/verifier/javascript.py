@@ -65,9 +65,7 @@ def ask(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def in_javascript(cases: list[Case]) -> list[Outcome]:
-    questions = [
-        {"at": NOW, **case.use, "file": text(case.file), "genesis": text(case.genesis)} for case in cases
-    ]
+    questions = [{"at": NOW, **case.use, "file": text(case.file), "genesis": text(case.genesis)} for case in cases]
     return [Outcome(item["outcome"], item["proven"], item["message"]) for item in ask(questions)]
 
 

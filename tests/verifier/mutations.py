@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import random
 from typing import Any
 
 import msgspec
+
+from govraft.core.machine.snapshot import is_snapshot
 
 _INTEGERS = (0, 1, -1, 2, 3, 5, 6, 7, 8, 2**31, 2**53 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63))
 _TEXTS = ("", "x", "n1", "n3", "\0", "é", "😀", "a" * 300, "applied", "0" * 64)
@@ -20,6 +23,9 @@ def spoil(data: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.4:
         return spoil_bytes(data, rng)
     try:
+        if is_snapshot(data):
+            body = _spoil_inside(data[:-32], rng)
+            return body + hashlib.sha256(body).digest()
         if b"govraft.lineage" in data.split(b"\n")[0]:
             return _spoil_lines(data, rng)
         return _dump(_spoil_part(json.loads(data), rng), canonical=rng.random() < 0.97)
@@ -96,7 +102,9 @@ def _spoil_value(value: Any, rng: random.Random) -> Any:
     if isinstance(value, str):
         return _spoil_text(value, rng)
     if isinstance(value, list):
-        return rng.choice((value[1:], value[::-1], value + value[:1], [*value, rng.choice((0, "", None, [], {}))], None))
+        return rng.choice(
+            (value[1:], value[::-1], value + value[:1], [*value, rng.choice((0, "", None, [], {}))], None)
+        )
     if isinstance(value, dict):
         less = dict(list(value.items())[1:])
         return rng.choice((less, value | {"x": None}, value | {"é": ""}, None, [], ""))

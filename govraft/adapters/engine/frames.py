@@ -32,6 +32,7 @@ __all__ = [
     "decode_frame",
     "encode_frame",
     "is_payload",
+    "read_payload",
 ]
 
 LogEntry = tuple[bytes, int, int]
@@ -137,6 +138,13 @@ _encoder = msgspec.msgpack.Encoder()
 def is_payload(payload: bytes) -> bool:
     """Whether `payload` is a NO_OP, or a REGULAR with a non-empty entry within the limit."""
     return payload == NO_OP or (payload[:1] == REGULAR and 1 < len(payload) <= ENTRY_BYTES + 1)
+
+
+def read_payload(payload: bytes) -> bytes | None:
+    """The entry in a payload, None in that of a NO_OP. Raises `DecodeError` for anything else."""
+    if not is_payload(payload):
+        raise DecodeError("it is of no known kind")
+    return None if payload == NO_OP else payload[1:]
 
 
 def encode_frame(message: Message) -> bytes:

@@ -220,7 +220,8 @@ def _show_sum(found: Sum) -> None:
     _say(f"source {', '.join(f'{name} ({count} seeds)' for name, count in sorted(found.sources.items()))}")
     _say(
         f"{found.checks} checks ({found.allows} allowed), {found.commands} commands ({found.effective} effective),"
-        f" {found.certificates} certificates, {found.looks} looks at a node that could allow"
+        f" {found.certificates} certificates, {found.looks} looks at a node that could allow,"
+        f" {found.permits} permits, {found.changes} changes of the electorate"
     )
     _say(f"faults: {', '.join(f'{name} {found.faults[name]}' for name in sorted(found.faults)) or 'none'}")
     missing = sorted(set(FAULTS) - found.faults.keys())

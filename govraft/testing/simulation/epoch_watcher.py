@@ -60,6 +60,10 @@ class EpochWatcher:
         """How many changes were certified."""
         return self.newest.epoch - FIRST_EPOCH
 
+    def in_force(self, seq: int) -> Electorate:
+        """The electorate after the entry of a seq, as far as it was certified."""
+        return self._certified.in_force(seq)
+
     # Leases.
 
     def judges(self, host: Host, seq: int) -> tuple[Electorate, ...]:

@@ -19,6 +19,7 @@ from govraft.core.model.verdict import Deny, Verdict
 from govraft.errors import AvailabilityError, GovraftError, InvariantViolation, StorageError
 from govraft.node.core import NodeCore
 from govraft.node.effects import Effects
+from govraft.node.permits import Authorization, Denied, Granted
 from govraft.ports.store import StoredEpoch
 from govraft.testing.simulation.clock import VirtualClock
 from govraft.testing.simulation.disk import VirtualDisk
@@ -198,6 +199,17 @@ class Host:
             done(verdict)
             return
         self._waiting.append((request, self.clock.boottime() + self._sync_wait_ns, done))
+
+    def authorize(self, asked: Authorization, timeout_ms: int, done: Callable[[Granted | Denied], None]) -> None:
+        """Want a permit; `done` is called later, or never if the node dies."""
+        core = self.core
+        if core is None:
+            return
+        try:
+            core.permits.authorize(asked, timeout_ms, done)
+        except GovraftError:
+            return  # Too many are wanted.
+        self._wake()
 
     def submit(self, envelope: bytes, timeout_ms: int, done: Submitted) -> None:
         """Hand in a command; `done` is called once, or when the node dies with the outcome unknown."""

@@ -15,7 +15,7 @@ from govraft.core.model.limits import VOTERS
 from govraft.testing.simulation.catalogue import FAULTS, PROFILES, FaultKind
 from govraft.testing.simulation.families import FAMILIES
 
-__all__ = ["Configuration", "Fault", "Plan", "Question", "Submission", "draw_plan", "stream"]
+__all__ = ["Configuration", "Fault", "PermitWish", "Plan", "Question", "Submission", "draw_plan", "stream"]
 
 SETTLE_MS = 2_500
 TARGETS = 5
@@ -139,6 +139,17 @@ class Question(msgspec.Struct, frozen=True):
     travel_us: int
 
 
+class PermitWish(msgspec.Struct, frozen=True):
+    """One permit that a client wants from a node, and two nodes to which it is shown if it works once."""
+
+    at_ms: int
+    node: str
+    target: str
+    ttl_ms: int
+    is_single_use: bool
+    shown_to: tuple[str, str]
+
+
 class Plan(msgspec.Struct, frozen=True):
     """All of a seed."""
 
@@ -146,6 +157,7 @@ class Plan(msgspec.Struct, frozen=True):
     faults: tuple[Fault, ...]
     submissions: tuple[Submission, ...]
     questions: tuple[Question, ...]
+    permits: tuple[PermitWish, ...] = ()
 
 
 def stream(seed: int, name: str) -> random.Random:
@@ -165,7 +177,11 @@ def draw_plan(seed: int, profile: str = "mix", seconds: float = 40.0) -> Plan:
         profile = stream(seed, "profile").choice(ALL_PROFILES)
     configuration = _draw_configuration(seed, profile, seconds)
     return Plan(
-        configuration, _draw_faults(configuration), _draw_submissions(configuration), _draw_questions(configuration)
+        configuration,
+        _draw_faults(configuration),
+        _draw_submissions(configuration),
+        _draw_questions(configuration),
+        _draw_permits(configuration),
     )
 
 
@@ -309,3 +325,17 @@ def _draw_questions(configuration: Configuration) -> tuple[Question, ...]:
             found.append(Question(at_ms, node, target, f"client-{place}", travel))
             at_ms += rng.randint(gap_ms // 2, gap_ms * 2)
     return tuple(sorted(found, key=lambda item: (item.at_ms, item.client)))
+
+
+def _draw_permits(configuration: Configuration) -> tuple[PermitWish, ...]:
+    rng = stream(configuration.seed, "permits")
+    names, found = configuration.names, list[PermitWish]()
+    gap_ms = rng.choice((300, 700, 1_500))
+    at_ms, end_ms = SETTLE_MS, int(configuration.seconds * 1_000)
+    while at_ms < end_ms:
+        target = f'Agent::"a{rng.randrange(TARGETS)}"'
+        shown_to = (rng.choice(names), rng.choice(names))
+        ttl_ms, is_single_use = rng.choice((1_000, 5_000, 60_000)), rng.random() < 0.6
+        found.append(PermitWish(at_ms, rng.choice(names), target, ttl_ms, is_single_use, shown_to))
+        at_ms += rng.randint(gap_ms // 2, gap_ms * 2)
+    return tuple(found)

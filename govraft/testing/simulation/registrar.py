@@ -91,11 +91,13 @@ class Registrar:
         for member in self.electorate.members:
             host = self._world.hosts[member.id]
             generation = self._generation_of(member)
-            if generation is None or host.is_dead:
+            if generation is None or (host.is_dead and generation == host.generation):
                 continue
-            if not host.is_enlisted:
+            if not host.is_enlisted or (host.is_dead and not member.voter):
                 host.enlist(generation, self._epochs())
             elif generation != host.generation:
+                # A voter that lost its store may not come back under any key.
+                host.is_dead = False
                 host.rekey(generation)
 
     # What everybody knows.

@@ -67,6 +67,8 @@ class Sum(msgspec.Struct):
     certificates: int = 0
     looks: int = 0
     late_frames: int = 0
+    permits: int = 0
+    changes: int = 0
     snapshots: int = 0
     endings: dict[str, int] = {}
     faults: dict[str, int] = {}
@@ -83,7 +85,18 @@ class Sum(msgspec.Struct):
         self.simulated_s += outcome.simulated_s
         self.node_s += node_s
         self.real_s += outcome.real_s
-        for name in ("events", "checks", "allows", "commands", "effective", "certificates", "looks", "late_frames"):
+        for name in (
+            "events",
+            "checks",
+            "allows",
+            "commands",
+            "effective",
+            "certificates",
+            "looks",
+            "late_frames",
+            "permits",
+            "changes",
+        ):
             setattr(self, name, getattr(self, name) + getattr(outcome, name))
         self.snapshots += outcome.snapshots
         _count(self.endings, (code for _, code, _ in outcome.endings))
@@ -130,6 +143,8 @@ NUMBERS = (
     "certificates",
     "looks",
     "late_frames",
+    "permits",
+    "changes",
     "snapshots",
 )
 

@@ -16,6 +16,7 @@ from govraft.testing.simulation.clients import Clients
 from govraft.testing.simulation.faults import CRASH_POINTS, FaultMachine
 from govraft.testing.simulation.host import Host
 from govraft.testing.simulation.misbehaviour import LIES
+from govraft.testing.simulation.permit_clients import PermitClients
 from govraft.testing.simulation.plan import Plan
 from govraft.testing.simulation.registrar import Registrar
 from govraft.testing.simulation.watcher import Finding
@@ -37,6 +38,8 @@ class Outcome(msgspec.Struct, frozen=True):
         findings: Broken rules; empty is what everybody hopes for.
         trace: Digest over all events.
         simulated_s, real_s: Simulated time, and the processor's time that it took.
+        permits: How many left a node.
+        changes: How many changes of the electorate were certified.
         faults: How often each kind happened.
         endings: `(node, code, message)` of each node that stopped of itself or refused to start.
         isolated: Nodes that isolated themselves.
@@ -59,6 +62,8 @@ class Outcome(msgspec.Struct, frozen=True):
     certified_seq: int
     looks: int
     late_frames: int
+    permits: int
+    changes: int
     snapshots: int
     faults: dict[str, int]
     endings: tuple[tuple[str, str, str], ...]
@@ -80,17 +85,22 @@ def simulate(plan: Plan, *, show: bool = False, keep_history: bool = True, world
     if show:
         world.trace.show = print
     clients = Clients(world)
+    permits = PermitClients(world, clients)
     faults = FaultMachine(world, Registrar(world, clients))
     world.start_all()
     clients.begin()
+    permits.begin()
     faults.begin()
     world.run(plan.configuration.seconds * 1_000)
     clients.close()
+    permits.close()
     faults.heal()
     _settle(world, faults)
     clients.finish()
     world.history.extend(_lineage(world, name) for name in world.cast.names)
     watcher = world.watcher
+    for host in world.hosts.values():
+        watcher.permits.end(host)
     _judge(world)
     return Outcome(
         seed=plan.configuration.seed,
@@ -109,6 +119,8 @@ def simulate(plan: Plan, *, show: bool = False, keep_history: bool = True, world
         certified_seq=watcher.certified_seq,
         looks=watcher.looks,
         late_frames=world.network.late,
+        permits=permits.granted,
+        changes=watcher.chain.changes,
         faults=_happened(world, faults),
         endings=tuple(watcher.endings),
         isolated=tuple(sorted(watcher.isolated)),

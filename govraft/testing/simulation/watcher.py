@@ -12,7 +12,8 @@
 `isolated`             a node isolated itself, though no engine lies
 =====================  ================================================================================================
 
-`epoch_watcher` adds what must hold of electorates. A watcher changes nothing, and knows nothing of the faults.
+`epoch_watcher` adds what must hold of electorates, `permit_watcher` what must of permits. A watcher changes nothing, and
+knows nothing of the faults.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from govraft.node.effects import Send
 from govraft.testing.history import Certificate, NodeState
 from govraft.testing.simulation.commands import command_id_of
 from govraft.testing.simulation.epoch_watcher import EpochWatcher
+from govraft.testing.simulation.permit_watcher import PermitWatcher
 
 if TYPE_CHECKING:
     from govraft.testing.simulation.host import Host
@@ -76,6 +78,7 @@ class Watcher:
         self.endings: list[tuple[str, str, str]] = []
         self.isolated: set[str] = set()
         self._signed: dict[tuple[str, int], tuple[int, bytes]] = {}
+        self.permits = PermitWatcher(world, self.find)
         self.chain = EpochWatcher(world.cast.genesis, world.cast.is_valid(), self.find)
         self._shown: dict[str, tuple[Any, ...]] = {}
         self._counts: dict[str, int] = {}

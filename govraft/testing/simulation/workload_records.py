@@ -18,7 +18,7 @@ from govraft.core.model.commands import AuditAnchor, PermitRedeem
 from govraft.core.model.request import Request
 from govraft.testing.simulation.workload import Drawn, Stage, node_key_of
 
-__all__ = ["draw_anchors", "draw_permits"]
+__all__ = ["draw_anchors", "draw_permits", "permit_of"]
 
 _LOGS = ("a" * 32, "b" * 32)
 _MISTAKES = 0.15
@@ -52,6 +52,11 @@ def draw_permits(rng: random.Random, stage: Stage) -> Drawn | None:
     if envelope is None:
         return None
     return _by_node(rng, stage, PermitRedeem(**stage.header(), node=node, permit=_text(envelope)), node)
+
+
+def permit_of(command: PermitRedeem) -> bytes:
+    """The envelope of the permit that a command uses up."""
+    return base64.b64decode(command.permit)
 
 
 def _by_node(rng: random.Random, stage: Stage, command: AuditAnchor | PermitRedeem, node: str) -> Drawn | None:

@@ -106,7 +106,7 @@ class World:
             ),
             genesis=self.cast.genesis,
             stored=stored,
-            signing=self.cast.signing(host.name, host.generation),
+            signing=self.watcher.permits.watched(host, self.cast.signing(host.name, host.generation)),
             is_valid=self.cast.is_valid(),
             clock=host.clock,
             entropy=entropy.randbytes,

@@ -24,6 +24,7 @@ from govraft.ports.store import (
     HardState,
     JournalEntry,
     Store,
+    StoreBeginning,
     StoredEpoch,
     StoredLeaf,
     StoredState,

@@ -66,6 +66,7 @@ def test_both_sides_must_present_a_certificate() -> None:
         handshake(server_context(IDENTITIES["a"], [B]), bare)
 
 
+@pytest.mark.clause("8 cryptographic member verification")
 def test_a_stranger_is_refused_by_the_handshake() -> None:
     stranger = NodeIdentity.create("b")
     with pytest.raises(ssl.SSLError, match=r"(?i)certificate"):

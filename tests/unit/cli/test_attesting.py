@@ -74,6 +74,7 @@ def test_the_next_statement_follows_the_last(cluster, predicate: Path) -> None:
         assert (done.code, "[attestation_continuity]" in done.err) == (1, True)
 
 
+@pytest.mark.clause("5 attestation systems")
 def test_a_ready_envelope(cluster, sample, tmp_path: Path) -> None:
     payload = encode_statement(SCAN, {"app": ARTEFACT}, {"clean": True})
     path = tmp_path / "statement.json"

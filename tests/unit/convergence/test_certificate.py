@@ -20,6 +20,7 @@ def test_a_quorum_proves_the_checkpoint(world):
     assert certify(world, world.note(5, "abc")) == world.checkpoint(5)
 
 
+@pytest.mark.clause("7 no quorum bypass")
 @pytest.mark.parametrize(
     ("voters", "rule", "enough"),
     [
@@ -116,6 +117,7 @@ def test_what_is_no_note_is_no_certificate(world, text):
 # The lease.
 
 
+@pytest.mark.clause("1 cryptographic governance convergence")
 def test_a_whole_lease_holds(world):
     probe = world.probe(5, grants={"c": world.nonce(1)})
     verified = world.verify(world.lease(probe, [world.ack("a", probe), world.ack("b", probe)]))
@@ -249,6 +251,7 @@ def test_a_lease_that_does_not_decode_is_a_certificate_error(world):
 # Single messages.
 
 
+@pytest.mark.clause("8 cryptographic member verification")
 def test_only_members_are_heard(world):
     member = open_signed(world.probe(), world.electorate, world.cluster, world.is_valid)
     assert member.id == "a"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from changing_electorate import ChangingArena, ChangingCluster
+from changing_electorate import ROOT, ChangingArena, ChangingCluster
 from simulation.arena import CONVERGENCE, fake_sign, kind_of
 
 from govraft.core.convergence.cosigner import Refusal
@@ -20,6 +20,7 @@ from govraft.core.convergence.messages import (
     Signed,
     sign,
 )
+from govraft.core.model.commands import ProposalOpen
 from govraft.core.model.reasons import Reason
 from govraft.errors import AvailabilityError, CorruptionError
 from govraft.ports.store import AddEpoch
@@ -115,6 +116,7 @@ def test_a_node_that_was_never_a_member_says_so():
 # The certificate of a change.
 
 
+@pytest.mark.clause("3 trust convergence")
 def test_a_change_needs_a_quorum_of_both():
     """From one voter to two: the new one's ack is missing, and the old one alone certifies nothing."""
     sim = reign(1)
@@ -499,6 +501,22 @@ def test_an_observer_that_does_not_keep_up_is_not_promoted():
     sim.lead("a", "b", "c", "d")
     sim.run_until(lambda: sim.serving("d"), limit_ms=3000)
     assert not submitted(sim, "a", sim.promote("d"))
+
+
+def test_a_ballot_that_would_promote_it_is_not_proposed_either():
+    sim = reign()
+    sim.enlist("d")
+    effective(sim, sim.add("d"))
+    # One root key is the threshold here: whoever opens the proposal executes it.
+    fields = {"command": "member.promote", "body": {"id": "d"}, "author": ROOT, "epoch": 2, "sequence": 1}
+    head = sim.head()
+    opening = sim.sealed(ProposalOpen(**head, **fields, expires=head["not_after"]))
+    answer = submitted(sim, "a", opening)[0]
+    assert (answer.code, answer.definite) == ("member_not_synced", True)
+    sim.lead("a", "b", "c", "d")
+    sim.run_until(lambda: sim.serving("d"), limit_ms=3000)
+    effective(sim, opening)
+    assert sim.core("a").machine.electorate.find("d").voter
 
 
 def test_a_follower_hears_of_it_from_the_leader():

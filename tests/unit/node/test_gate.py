@@ -92,6 +92,8 @@ def test_a_state_that_differs_from_the_certified_one_denies(sim):
     assert sim.check().allowed
 
 
+@pytest.mark.clause("7 no optimistic execution")
+@pytest.mark.clause("7 synchronize-before-execute")
 def test_a_state_that_is_not_yet_certified_waits(sim):
     sim.partition("b")
     sim.commit()
@@ -242,6 +244,8 @@ def test_nothing_is_permitted_without_an_active_policy():
     assert sim.nodes["b"].core.check(REQUEST).reason is Reason.POLICY_DENIED
 
 
+@pytest.mark.clause("2 fail-closed by default")
+@pytest.mark.clause("7 deny")
 def test_what_no_policy_permits_is_denied(sim):
     verdict = sim.check(Request('Agent::"a"', 'Action::"stop"', 'Tool::"t"'))
     assert verdict.reason is Reason.POLICY_DENIED
@@ -273,6 +277,7 @@ def test_an_evaluation_error_is_no_allow(make_sim):
     assert verdict.errors
 
 
+@pytest.mark.clause("2 policy validity")
 def test_policies_that_do_not_compile_deny_everything(sim, monkeypatch):
     def fail(*given, **options):
         raise PolicyCompileError("boom")
@@ -283,6 +288,7 @@ def test_policies_that_do_not_compile_deny_everything(sim, monkeypatch):
     assert "boom" in verdict.message
 
 
+@pytest.mark.clause("2 fail-closed by default")
 @pytest.mark.parametrize("where", ["compile", "evaluate"])
 def test_a_failure_while_deciding_denies(sim, monkeypatch, where):
     def fail(*given, **options):

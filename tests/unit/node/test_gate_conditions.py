@@ -82,6 +82,7 @@ def test_a_grant_that_ends_during_evaluation_denies(granted, monkeypatch):
     assert verdict.seq == granted.core().machine.seq
 
 
+@pytest.mark.clause("2 execution boundaries")
 def test_a_window_that_closes_ends_the_allow(sim):
     minutes = wall(sim) // 60_000
     closes = minutes % 1_440 + 1
@@ -98,6 +99,7 @@ def test_a_window_that_closes_ends_the_allow(sim):
     assert sim.check().reason is Reason.BOUNDARY_EXCEEDED
 
 
+@pytest.mark.clause("2 execution boundaries")
 def test_each_node_allows_its_share_and_no_more(sim):
     sim.step(2_000)
     do(sim, BoundarySet, "r", rate=Rate(7, 1))

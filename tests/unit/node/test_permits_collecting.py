@@ -15,8 +15,8 @@ from govraft.core.model.limits import AUTHORIZATIONS, FRAME_BYTES, PERMIT_MS
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.errors import AvailabilityError, InputError
-from govraft.node.gate import Standing
 from govraft.node.authorization import Authorization, Denied, Granted
+from govraft.node.gate import Standing
 
 
 @pytest.fixture
@@ -161,6 +161,7 @@ def test_one_voters_share_counts_once_and_only_as_its_own(sim) -> None:
     assert not answers
 
 
+@pytest.mark.clause("8 fail-closed disagreement handling")
 def test_a_voter_that_disagrees_on_one_state_denies_all(sim, monkeypatch: pytest.MonkeyPatch) -> None:
     """node-3's policy engine is broken: on the same state it decides otherwise."""
     from govraft.core.model.verdict import Deny
@@ -280,6 +281,19 @@ def test_an_observer_collects_and_does_not_count() -> None:
     assert "node-4" not in sim.prove(sim.authorize("node-1")).voters
     sim.partition("node-1", "node-4")
     assert denied(sim.authorize("node-4", timeout_ms=200)) is Reason.QUORUM_UNVERIFIABLE
+
+
+def test_an_observers_share_does_not_count() -> None:
+    """A valid signature, of a member that has no vote."""
+    sim = PermitCluster(4, observers=("node-4",))
+    sim.tap = lambda source, _target, channel, payload: None if channel == PERMITS and source != "node-1" else payload
+    answers = sim.ask()
+    sim.run_until(lambda: sim.core("node-1").permits._pending[0].attempt is not None)
+    core, attempt = sim.core("node-1"), sim.core("node-1").permits._pending[0].attempt
+    signature = sim.nodes["node-4"].identity.sign(attempt.message)
+    core.permits.on_frame("node-4", pack({"permit": attempt.statement.permit, "signature": signature}), core._effects)
+    assert not answers
+    assert len(attempt.signatures) == 1
 
 
 def test_a_single_voter_is_a_quorum() -> None:

@@ -56,6 +56,7 @@ def test_unreadable_requests_are_refused() -> None:
         ask(principal=7)
 
 
+@pytest.mark.clause("5 policy engines")
 @pytest.mark.parametrize("error", [ValueError("two\nlines"), PanicException("boom"), RuntimeError(), RecursionError()])
 def test_failures_are_contained(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:

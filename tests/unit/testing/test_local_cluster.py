@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from govraft.core.model.commands import Quarantine, TargetKind
 from govraft.errors import GovraftError, InputError
 from govraft.testing.local_cluster import ClusterError, ClusterTimeoutError, LocalCluster, NodeExitedError
+from govraft.testing.local_cluster_network import Condition, ProxyNetwork
 from govraft.testing.local_cluster_process import ChildProcess, wait_for
 
 AGENT = 'Agent::"a"'
@@ -115,6 +117,27 @@ def test_one_direction_of_a_link_can_be_cut(cluster):
     modes = {name: state.mode.value for name, state in cluster.network.control.states().items()}
     assert modes.pop("node-1>node-2") == "cut"
     assert set(modes.values()) == {"open"}
+
+
+@pytest.mark.cluster
+def test_a_cluster_goes_on_without_the_member_that_was_asked_first():
+    with LocalCluster(2, links=False) as cluster:
+        cluster.start()
+        cluster.permit_all()
+        cluster.remove_node("node-1")
+        # Both ask a node how things are, and must not ask the one that knows no more.
+        cluster.add_node("node-3")
+        cluster.permit_all(action="see")
+        assert cluster.nodes["node-3"].client.check(AGENT, 'Action::"see"', 'Tool::"hammer"')
+        assert not cluster.nodes["node-1"].client.check(AGENT, 'Action::"see"', 'Tool::"hammer"')
+
+
+def test_links_of_nodes_that_came_later_stay_open():
+    network, changed = ProxyNetwork(), []
+    network._carried = {("a", "b"), ("b", "a")}
+    network._control = SimpleNamespace(change=lambda links, *_, **__: changed.extend(links))
+    network.change([("a", "b"), ("a", "c"), ("c", "b")], Condition())
+    assert changed == [("a", "b")]
 
 
 @pytest.mark.cluster

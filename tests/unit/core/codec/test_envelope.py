@@ -27,6 +27,7 @@ def test_pae_is_that_of_the_published_example() -> None:
     assert pae("é", b"\xff\x00") == b"DSSEv1 2 \xc3\xa9 2 \xff\x00"
 
 
+@pytest.mark.clause("6 signed governance synchronization envelopes")
 def test_another_implementation_verifies_what_is_sealed() -> None:
     key = seeded_key("a")
     public = key.public_key().public_bytes_raw()

@@ -41,6 +41,7 @@ def make(**changes: Any) -> bytes:
     return encode_statement(**{**fields, **changes})
 
 
+@pytest.mark.clause("5 attestation systems")
 def test_the_vector() -> None:
     assert make() == PAYLOAD
     assert decode_statement(PAYLOAD) == Statement(

@@ -40,6 +40,7 @@ def test_nothing_is_attested(world: Attesting) -> None:
     assert check(world) == ("attestation_missing", None)
 
 
+@pytest.mark.clause("2 attestation validity")
 @pytest.mark.parametrize(
     ("at", "fields", "expected"),
     [
@@ -91,6 +92,8 @@ def ask(world: Attesting, at: int = 0) -> Reason | None:
     return evaluate(world.machine, PolicyShelf(), request, node_id="n1", wall=world.time + at).reason
 
 
+@pytest.mark.clause("7 no unresolved execution continuation")
+@pytest.mark.clause("8 fail-closed disagreement handling")
 @pytest.mark.parametrize("entity", [AGENT, TOOL])
 def test_what_attestors_disagree_on_is_denied(world: Attesting, entity: str) -> None:
     world.activate('permit(principal, action == Action::"run", resource);')

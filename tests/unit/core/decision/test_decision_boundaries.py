@@ -111,6 +111,7 @@ def test_whom_it_binds(fields: dict[str, Any], binds: bool) -> None:
     assert ask(boundary(**{"level_max": 0, **fields}), context={"level": 1}).is_allow is not binds
 
 
+@pytest.mark.clause("2 execution boundaries")
 def test_children_only_narrow() -> None:
     tight, loose = boundary(level_max=1), boundary(domain="shop", level_max=9)
     assert not ask(tight, loose, context={"level": 2}).is_allow

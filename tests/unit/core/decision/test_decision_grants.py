@@ -95,6 +95,7 @@ def chain(**top: Any) -> list[Grant]:
     ]
 
 
+@pytest.mark.clause("2 authorization inheritance")
 def test_a_revocation_cascades() -> None:
     assert ask(*chain()).reason is None
     assert ask(*chain(revoked=MARK)).reason is Reason.GRANT_MISSING

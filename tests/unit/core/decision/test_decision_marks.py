@@ -43,6 +43,8 @@ def mark(world: Attesting, kind: Any, on: TargetKind, target: str) -> None:
     assert world.do(world.command(kind, kind=on, id=target, reason="why"), "olga") == "applied"
 
 
+@pytest.mark.clause("2 enforcement requirements")
+@pytest.mark.clause("2 runtime trust state")
 @pytest.mark.parametrize("kind", REASONS)
 @pytest.mark.parametrize(
     ("on", "target"),

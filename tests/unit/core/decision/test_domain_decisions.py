@@ -78,6 +78,7 @@ def test_an_unregistered_resource_belongs_to_the_root(world: World) -> None:
     assert world.ask() is None
 
 
+@pytest.mark.clause("1 deterministic policy inheritance")
 def test_a_domain_permits_for_itself_and_forbids_for_all_below(world: World) -> None:
     world.put("web")
     assert world.ask() is Reason.POLICY_DENIED

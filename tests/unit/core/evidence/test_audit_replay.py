@@ -43,6 +43,8 @@ def test_an_honest_log_is_clean(bench):
     assert (report.node, report.log, report.seq) == ("n1", LOG, bench.machine.seq)
 
 
+@pytest.mark.clause("5 audit registries")
+@pytest.mark.clause("6 distributed audit reconciliation")
 def test_exactly_the_records_that_were_tampered_with_are_found(bench):
     busy(bench)
     lines = bench.decisions()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from govraft.core.evidence.denial import prove_denial
+from govraft.core.crypto.keys import verify
+from govraft.core.evidence.denial import prove_denial, verify_denial
+from govraft.core.evidence.statements import DENIAL_TYPE
 from govraft.core.model.request import Request
 from govraft.errors import VerificationError
 from govraft.testing.evidence_sample import SAMPLE_REQUEST, EvidenceSample
@@ -30,6 +32,19 @@ def test_another_nodes_signature_is_refused(world) -> None:
     for nodes in (["n2"], ["n1", "n2"], []):
         assert refused(world, world.denial(nodes=nodes)) == "signature_invalid"
     assert refused(world, world.denial(world.denial_statement(node="n9"), nodes=["n1"])) == "signature_invalid"
+
+
+def test_a_denial_of_another_epoch_is_refused() -> None:
+    """Whoever is a member now may have been another node under that key then."""
+    world = EvidenceSample()
+    envelope = world.seal(DENIAL_TYPE, world.denial_statement(), ["n1"])
+    early = world.machine.electorate
+    world.add_observer("n4")
+    late = world.seal(DENIAL_TYPE, world.denial_statement(), ["n1"])
+    for data, electorate in ((envelope, world.machine.electorate), (late, early)):
+        with pytest.raises(VerificationError) as caught:
+            verify_denial(data, electorate, world.sample.genesis.cluster_id, is_valid=verify)
+        assert caught.value.code == "wrong_epoch"
 
 
 def test_any_changed_byte_fails(world) -> None:

@@ -25,6 +25,7 @@ def replaced(changed, place, **fields):
     return links
 
 
+@pytest.mark.clause("1 verifiable trust synchronization")
 def test_the_electorates_follow_from_the_genesis(changed):
     history = verify_epochs(changed.sample.genesis, changed.links)
     assert history.newest == changed.machine.electorate
@@ -45,6 +46,8 @@ def test_there_is_no_seq_0(changed):
         EpochHistory(changed.sample.genesis).in_force(0)
 
 
+@pytest.mark.clause("1 verifiable trust synchronization")
+@pytest.mark.clause("3 trust convergence")
 @pytest.mark.parametrize(
     ("step", "signers", "enough"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from govraft.core.codec.note import Note, format_note
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.equivocation import evidence_in, prove_equivocation, verify_equivocation
 from govraft.errors import CertificateError, VerificationError
@@ -62,6 +63,13 @@ def test_what_is_not_signed_convicts_nobody(world) -> None:
     for forged in (b"", b"\xff", lie[:-1], lie[:-9] + bytes(9), foreign, world.certificate(root=LIE)):
         with pytest.raises(VerificationError):
             judge(world, honest, forged)
+
+
+def test_a_note_with_a_cosignature_of_something_else_convicts_nobody(world) -> None:
+    honest = world.ack("n3", world.probe(6)).encode()
+    borrowed = world.cosignature("n3", world.checkpoint(6).encode())
+    with pytest.raises(CertificateError, match="no member's"):
+        judge(world, honest, format_note(Note(world.checkpoint(6, LIE).encode(), (borrowed,))))
 
 
 def test_a_proposed_state_is_no_crime(world) -> None:

@@ -75,6 +75,8 @@ TAMPERINGS: dict[str, Callable] = {
 }
 
 
+@pytest.mark.clause("2 governance lineage")
+@pytest.mark.clause("6 immutable governance lineage chains")
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_every_tampering_is_refused(history, name: str) -> None:
     TAMPERINGS[name](history)

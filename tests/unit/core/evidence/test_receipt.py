@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import msgspec
 import pytest
 
+from govraft.core.convergence.messages import Kind, Probe, Signed
 from govraft.core.evidence.receipt import prove_receipt
 from govraft.core.lineage.leaf import Leaf
 from govraft.errors import VerificationError
@@ -22,6 +25,7 @@ def prove(world: EvidenceSample, fields: dict[str, object]):
     return prove_receipt(json.dumps(fields, indent=1).encode(), world.sample.genesis)
 
 
+@pytest.mark.clause("6 authorization convergence proofs")
 def test_an_honest_receipt_is_proven(world) -> None:
     for seq in range(2, 6):
         proven = prove(world, world.receipt(seq))
@@ -91,6 +95,26 @@ def test_a_lease_on_an_older_state_is_no_proof(world) -> None:
     with pytest.raises(VerificationError):
         prove(world, world.receipt(5, lease=world.lease(4), certified_seq=4))
     prove(world, world.receipt(3, lease=world.lease(3), certified_seq=3, proof=proof))
+
+
+class FormerQuorum(EvidenceSample):
+    """Voters that lead on as if the electorate had not changed, and show no change of it."""
+
+    def probe(self, seq: int, **options: Any) -> Signed:
+        content = Probe.decode(super().probe(seq, **options).body)
+        return self._message(Kind.PROBE, msgspec.structs.replace(content, epoch=1).encode(), content.leader)
+
+    def chain(self) -> list[dict[str, Any]]:
+        return []
+
+
+def test_a_former_quorum_makes_no_receipts() -> None:
+    world = FormerQuorum()
+    world.add_observer("n4")
+    world.quarantine(9)
+    with pytest.raises(VerificationError, match="leaf is of epoch 2"):
+        prove(world, world.receipt(8))
+    assert prove(world, world.receipt(6)).leaf.epoch == 1
 
 
 def test_other_clusters_are_refused(world) -> None:

@@ -64,6 +64,7 @@ def test_a_node_that_repeats_what_others_say_is_found():
     assert found.seq == 0 and "does not prove" in found.message
 
 
+@pytest.mark.clause("6 distributed audit reconciliation")
 def test_all_nodes_are_compared_and_who_stands_alone_is_seen():
     views = [View("a", leaves(40)), View("b", leaves(60)), View("c", leaves(50, 7))]
     found = reconcile_lineages(views)

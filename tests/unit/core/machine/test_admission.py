@@ -137,6 +137,7 @@ def test_table(bench: Any, name: str) -> None:
         assert bench.machine.known_command("c1") is None
 
 
+@pytest.mark.clause("8 deterministic authority resolution")
 def test_threshold_counts_role_holders(make_bench: Any) -> None:
     bench = make_bench(operators_needed=2)
     cases = [("olga",), ("olga", "pat"), ("olga", "pat", "paula", "rita", "ruth")]

@@ -198,6 +198,7 @@ def test_domains(world: Attesting) -> None:
 # The chain.
 
 
+@pytest.mark.clause("6 attestation verification continuity")
 def test_continuity(world: Attesting) -> None:
     wrong = "0" * 64
     assert world.attest(TOOL, supersedes=wrong) == "attestation_continuity"

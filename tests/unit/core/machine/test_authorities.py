@@ -238,6 +238,7 @@ def test_rotate(bench: Any) -> None:
     assert mark(bench, "olga2") == "applied"
 
 
+@pytest.mark.clause("5 trust authorities")
 def test_rotating_roots_leaves_a_threshold_of_new_keys(bench: Any) -> None:
     """Whoever trusts only the new keys finds the rotation signed by as many of them as it takes."""
     current = {"rita": "rita", "ruth": "ruth"}
@@ -253,7 +254,7 @@ def test_rotating_roots_leaves_a_threshold_of_new_keys(bench: Any) -> None:
         required = of_rotated(state, command)
         assert not isinstance(required, Rejected)
         now = satisfy(state, required, verified_keys(opened.signed_bytes, signatures, state.keys))
-        assert now == Satisfied(("rita", "ruth"), None)
+        assert now == Satisfied(("rita", "ruth"), None, Role.ROOT)
 
 
 @pytest.mark.parametrize(
@@ -335,6 +336,7 @@ def test_refusals_of_the_status(bench: Any, kind: Any) -> None:
     assert change(bench, kind, "olga", by, reason="x" * limits.REASON_CHARS) == "applied"
 
 
+@pytest.mark.clause("5 trust authorities")
 def test_a_suspended_authority_signs_for_nobody_but_its_bad_signature_still_refuses(make_bench: Any) -> None:
     bench = make_bench(operators_needed=2)
     assert add(bench, "nina", "operator") == "applied"
@@ -434,6 +436,19 @@ def test_scoped_roots_reach_only_their_domain(bench: Any) -> None:
     assert threshold(bench, "operator", 1, "b", by) == "applied"
     assert threshold(bench, "operator", 1, "c", by) == "threshold_unmet"
     assert threshold(bench, "operator", 1, "root", by) == "threshold_unmet"
+
+
+def test_who_acts_in_several_domains_is_changed_from_above_them_all(bench: Any) -> None:
+    grow(bench, a="root", c="root")
+    assert add(bench, "anna", "root@a") == "applied"
+    assert add(bench, "emil", "emergency@a") == "applied"
+    assert threshold(bench, "root", 1, "a") == "applied"
+    assert add(bench, "nina", "operator@a", "operator@c") == "applied"
+    assert add(bench, "nora", "operator@a") == "applied"
+    for kind, by in ((S, "anna"), (R, "anna"), (AuthorityEmergencyRevoke, "emil")):
+        assert change(bench, kind, "nina", (by,)) == "threshold_unmet"
+    assert change(bench, S, "nina") == "applied"
+    assert change(bench, AuthorityEmergencyRevoke, "nora", ("emil",)) == "applied"
 
 
 def test_a_domain_can_be_taken_back(bench: Any) -> None:

@@ -31,6 +31,7 @@ def enforce(
     return code
 
 
+@pytest.mark.clause("2 enforcement requirements")
 @pytest.mark.parametrize(
     ("steps", "codes", "marks"),
     [

@@ -37,6 +37,7 @@ def test_put_creates_and_replaces(bench: Any) -> None:
     assert bench.machine.entities[B] is kept
 
 
+@pytest.mark.clause("7 no partial governance acceptance")
 def test_put_is_all_or_nothing(bench: Any) -> None:
     before = bench.machine.sections["entities"]
     assert bench.put((A, {}, ()), (B, {"x": None}, ())) == "entity_invalid"

@@ -164,6 +164,7 @@ def test_who_is_revoked_holds_no_grant(desk: Desk) -> None:
 # Delegating.
 
 
+@pytest.mark.clause("2 authorization inheritance")
 @pytest.mark.parametrize(
     ("fields", "code"),
     [

@@ -95,6 +95,7 @@ def test_malformed_entries_take_a_seq_and_nothing_else(bench: Any, entry: bytes)
     assert Leaf.decode(applied.leaf).outcome == "entry_malformed"
 
 
+@pytest.mark.clause("6 timestamp-bound synchronization validation")
 def test_time_never_runs_backwards(bench: Any) -> None:
     for stamped, expected in [(CREATED + 50, CREATED + 50), (CREATED + 10, CREATED + 50), (0, CREATED + 50)]:
         bench.machine.apply(encode_entry(WallMs(stamped), b"junk"))
@@ -234,6 +235,7 @@ def test_defect_while_committing_halts(bench: Any, monkeypatch: pytest.MonkeyPat
         bench.machine.examine(envelope, WallMs(bench.time))
 
 
+@pytest.mark.clause("6 runtime consensus hashes")
 def test_the_state_root_covers_every_section(bench: Any) -> None:
     roots = {bench.machine.state_root}
     assert bench.do(bench.command(EntityDelete, uids=(A,))) == "entity_unknown"

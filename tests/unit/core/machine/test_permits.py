@@ -111,6 +111,12 @@ def test_a_permit_that_has_run_out_is_void(world) -> None:
     assert world.use(statement, time=statement.not_after, **header) == "permit_void"
 
 
+def test_a_permit_of_a_former_electorate_is_void(world) -> None:
+    envelope = world.permit_envelope(world.permit_of())
+    world.add_observer("n4")
+    assert world.redeem(envelope) == "permit_void"
+
+
 def test_what_was_stopped_since_voids_it(world) -> None:
     for kind, target in (
         (TargetKind.SUBJECT, SAMPLE_REQUEST.principal),

@@ -48,6 +48,7 @@ def test_a_version_changes_the_one_before(bench: Any) -> None:
     assert bench.machine.policy_bundle(6) is None
 
 
+@pytest.mark.clause("2 policy validity")
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
@@ -172,6 +173,7 @@ def test_the_size_of_a_schema_is_limited(bench: Any, monkeypatch: pytest.MonkeyP
     assert bench.publish(schema=SCHEMA_2) == "applied"
 
 
+@pytest.mark.clause("6 deterministic policy identifiers")
 def test_ids_and_digests_depend_on_every_byte() -> None:
     assert policy_id(ONE).hex() == name_of(ONE) != policy_id(ONE + " ").hex()
     ids = (bytes(32), b"\x01" * 32)

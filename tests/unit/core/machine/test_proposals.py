@@ -189,6 +189,7 @@ def test_what_the_machine_rejects_fails_with_its_code(bench: Any) -> None:
     assert vote(bench, digest, "oscar") == "proposal_closed"
 
 
+@pytest.mark.clause("8 deterministic authority resolution")
 def test_of_two_that_contradict_each_other_the_first_decided_wins(bench: Any) -> None:
     bodies = [{"kind": "subject", "id": AGENT, "reason": text} for text in ("one", "two")]
     first, second = (opened(bench, command="quarantine", body=body) for body in bodies)
@@ -281,6 +282,7 @@ def test_the_threshold_is_that_of_the_moment(bench: Any) -> None:
 # What ballots are bound to.
 
 
+@pytest.mark.clause("8 replay-resistant governance voting")
 def test_ballots_cannot_be_replayed(bench: Any) -> None:
     first, second = opened(bench), opened(bench)
     for sequence in (0, 1, 2):
@@ -295,6 +297,7 @@ def test_ballots_cannot_be_replayed(bench: Any) -> None:
     assert bench.machine.state.proposals.sequences == {"olga": 2, "oscar": 8}
 
 
+@pytest.mark.clause("8 replay-resistant governance voting")
 def test_ballots_are_bound_to_the_epoch(bench: Any) -> None:
     for epoch in (2, 9):
         assert bench.do(draft(bench, epoch=epoch), "olga") == "wrong_epoch"
