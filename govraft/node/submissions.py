@@ -25,7 +25,6 @@ from govraft.core.codec.canonical import pack, unpack
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.crypto.digests import digest
-from govraft.core.crypto.keys import key_id
 from govraft.core.machine.machine import AppliedEntry, Machine
 from govraft.core.model import limits
 from govraft.core.model.commands import Command
@@ -145,11 +144,12 @@ class Submissions:
         return AvailabilityError(f"{self._convergence.epochs.absence}; ask another one", code="not_a_member")
 
     def _authors_of(self, envelope: bytes) -> tuple[str, ...]:
-        """Key ids of the authorities that signed an envelope which was examined and found good."""
-        section = self._machine.sections["authorities"]
-        if self._key_holders[0] != section:
-            held = frozenset(key_id(item.public_key) for item in self._machine.authorities.values())
-            self._key_holders = (section, held)
+        """Key ids of the authorities and members that signed an envelope which was examined and found good."""
+        # SAFETY: members too: one that anchors or redeems without end fills its own places only
+        # (test_review_issue_governance.py::test_one_member_leaves_places_for_the_others).
+        sections = self._machine.sections["authorities"] + self._machine.sections["electorate"]
+        if self._key_holders[0] != sections:
+            self._key_holders = (sections, frozenset(self._machine.state.keys))
         signed = (part.key_id for part in decode_envelope(envelope).signatures)
         return tuple(sorted(self._key_holders[1].intersection(signed)))
 

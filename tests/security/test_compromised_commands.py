@@ -193,20 +193,29 @@ def test_an_answer_of_the_leader_is_no_outcome(sim):
 
 
 def test_a_log_of_its_own_stops_who_believes_it_and_nobody_else(sim):
-    """It leads nobody; in a term that it makes up it tells `node-1` that another entry is committed."""
-    sim.elect_honest()
-    victim = sim.core("node-1")
+    """`node-1` is cut off; it alone is told, in a term that the liar makes up, that another entry is committed."""
+    while sim.elect_honest() == "node-1":
+        sim.crash("node-1")
+        sim.step(2_000)
+        sim.start("node-1")
+    others, victim = ["node-2", "node-3"], sim.core("node-1")
+    sim.partition("node-1")
     index, term = victim.sequencer.last_index, victim.sequencer.term
     entry = REGULAR + encode_entry(WallMs(sim.wall), sim.quarantine("forked"))
     frame = AppendEntries(
         term=term + 1, commit_index=index + 1, prev_index=index, prev_term=term, entries=((term + 1, entry),)
     )
-    sim.liar.send("node-1", encode_frame(frame), RAFT)
-    sim.step(1)
-    others = ["node-2", "node-3"]
     answers = sim.submit("node-2", sim.revoke())
+    seq = victim.machine.seq + 1
+    sim.liar.send("node-1", encode_frame(frame), RAFT)
+    sim.run_until(lambda: victim.machine.seq == seq)
     sim.step_ms = 5
     sim.run_until(lambda: answers)
-    sim.run_until(lambda: all(sim.serving(name) for name in others))
-    assert sim.core("node-2").check(REQUEST).reason is Reason.REVOKED
+    assert answers[0]["seq"] == seq
+    assert victim.machine.root != sim.core("node-2").machine.root
+    sim.heal()
+    sim.run_until(lambda: victim.convergence.isolation is not None)
+    sim.step(1_000)
+    assert victim.check(REQUEST).reason is not Reason.REVOKED, "its state does not know of that"
     assert not victim.check(REQUEST).allowed
+    assert all(sim.core(name).check(REQUEST).reason is Reason.REVOKED for name in others)

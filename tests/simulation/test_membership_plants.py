@@ -1,20 +1,27 @@
-"""Planted bugs in the rules of epochs: seeds that know nothing of a rule find that it is missing."""
+"""Planted bugs in the rules of epochs and permits: seeds that know nothing of a rule find that it is missing."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from govraft.core.model.electorate import Electorate
+from govraft.core.codec.canonical import pack
+from govraft.core.machine.permit_view import PermitsView
 from govraft.node import convergence
+from govraft.node.authorization import Attempt
 from govraft.node.core import NodeCore
 from govraft.node.cosigner_view import CosignerView
+from govraft.node.cosigning import PERMIT_CHANNEL, PermitCosigner
+from govraft.node.effects import Send
 from govraft.node.epochs import Epochs
+from govraft.node.gate import Gate, Standing
+from govraft.node.permits import Permits
 from govraft.node.probed import Probed
 from govraft.ports.store import WriteBatch
 from govraft.testing.simulation import draw_plan, simulate
 from govraft.testing.simulation.run import Outcome
 
-SECONDS = 20.0
+SECONDS = 16.0
 
 
 def first_broken(rule: str, seeds: int = 16) -> Outcome | None:
@@ -71,34 +78,58 @@ def epochs_are_written_with_the_proof_of_another(patch):
     patch.setattr(WriteBatch, "add_epoch", altered)
 
 
-def the_engine_hears_of_no_change(patch):
-    def deaf(self, led_term):
+def the_engine_counts_by_another_electorate(patch):
+    """One voter of the certified ones is enough for it."""
+
+    def change(self, led_term):
         self._effects.members = self.pinned_members
         certified = self.epochs.certified
-        if certified.epoch % 2:
-            observers = [member.id for member in certified.members if not member.voter]
-            voters = [voter.id for voter in certified.voters]
-            self.sequencer.set_voters(voters[:1], observers, certified.epoch, led_term=led_term)
+        voters = [voter.id for voter in certified.voters]
+        self.sequencer.set_voters(voters[:1], voters[1:], certified.epoch, led_term=led_term)
 
-    patch.setattr(NodeCore, "_on_epoch", deaf)
+    patch.setattr(NodeCore, "_on_epoch", change)
 
 
-def whoever_was_a_member_stays_one(patch):
-    """Leaders grant to it, voters count that, and it serves: as if nobody had looked at the electorate."""
-    absence = property(lambda self: "", lambda self, value: None)
-    patch.setattr(Epochs, "absence", absence, raising=False)
-    find = Electorate.find
-    left: dict[tuple[str, str], object] = {}
+def a_removed_node_helps_itself(patch):
+    """What it knows by now it takes for certified, under the last lease that it had."""
+    standing = Gate.standing
 
-    def found(self, identifier):
-        member = find(self, identifier)
-        if member is not None:
-            left.setdefault(("", identifier), member)
-        return member or left.get(("", identifier))
+    def found(self, at_least=0):
+        told = standing(self, at_least)
+        if told.lease is not None:
+            self.kept = told.lease
+        elif "since seq" in self._convergence.epochs.absence and hasattr(self, "kept"):
+            machine = self._machine
+            return Standing(msgspec.structs.replace(self.kept, seq=machine.seq, root=machine.root))
+        return told
 
-    patch.setattr(Electorate, "find", found)
-    patch.setattr("govraft.core.convergence.round._is_of", lambda node, electorates: True)
-    patch.setattr("govraft.core.convergence.certificate._is_member", lambda member, electorate: True)
+    patch.setattr(Gate, "standing", found)
+
+
+def permits_leave_whatever_has_happened_since(patch):
+    """And voters sign whatever they are asked for."""
+
+    def judge(self, held, effects, *, is_last=False):
+        answer = {"permit": held.statement.permit, "signature": self._signer.sign_permit(held.statement)}
+        effects.sends.append(Send(held.peer, PERMIT_CHANNEL, pack(answer)))
+        return True
+
+    lease_of = Permits._lease_of
+
+    def kept(self, statement):
+        self.kept = lease_of(self, statement) or getattr(self, "kept", None)
+        return self.kept
+
+    patch.setattr(PermitCosigner, "_judge", judge)
+    patch.setattr(Permits, "_lease_of", kept)
+
+
+def one_signature_makes_a_permit(patch):
+    patch.setattr(Attempt, "is_complete", property(lambda self: bool(self.signatures)))
+
+
+def used_permits_are_forgotten(patch):
+    patch.setattr(PermitsView, "used", property(lambda self: {}))
 
 
 @pytest.mark.parametrize(
@@ -109,10 +140,14 @@ def whoever_was_a_member_stays_one(patch):
         (nobody_waits_for_the_certificate_of_a_change, "epoch_skipped"),
         (epochs_are_not_written, "acked_beyond"),
         (epochs_are_written_with_the_proof_of_another, "epoch_chain"),
-        (the_engine_hears_of_no_change, "voter_set"),
+        (the_engine_counts_by_another_electorate, "voter_set"),
+        (a_removed_node_helps_itself, "stranger_allows"),
+        (permits_leave_whatever_has_happened_since, "stale_permit"),
+        (one_signature_makes_a_permit, "permit_unproven"),
+        (used_permits_are_forgotten, "permit_used_twice"),
     ],
     ids=lambda item: getattr(item, "__name__", item),
 )
-def test_a_missing_rule_of_epochs_is_found(monkeypatch, plant, rule):
+def test_a_missing_rule_of_epochs_or_permits_is_found(monkeypatch, plant, rule):
     plant(monkeypatch)
     assert first_broken(rule) is not None

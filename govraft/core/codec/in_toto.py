@@ -38,7 +38,7 @@ STATEMENT_URI = "https://in-toto.io/Statement/v1"
 _FIELDS = frozenset({"_type", "subject", "predicateType", "predicate"})
 _SUBJECT_FIELDS = frozenset({"name", "uri", "digest", "content", "downloadLocation", "mediaType", "annotations"})
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
-# One without an end reaches to the end: looked for from each of its quotes again, it would cost the square of its length.
+# A text without an end reaches to the end: looked for from each of its quotes again, it would cost its length squared.
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[{\]}]")
 _SHA256 = re.compile(HEX_DIGEST_PATTERN)

@@ -32,7 +32,7 @@ from govraft.core.decision.marks import find_mark, with_ancestors, without_marke
 from govraft.core.decision.policy_shelf import PolicyShelf
 from govraft.core.machine.machine import Machine
 from govraft.core.machine.records import Entity
-from govraft.core.model.ids import ROOT_DOMAIN, canonical_uid
+from govraft.core.model.ids import canonical_uid
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.policy.compiled import CompiledPolicies
@@ -43,14 +43,13 @@ __all__ = ["ask_policies", "domain_of", "evaluate"]
 
 
 def domain_of(machine: Machine, resource: str) -> str:
-    """The domain in which a request is decided: that of its resource, the root for one that is not registered.
+    """The domain in which a request is decided: that of its resource, the root for one that was never registered.
 
     Args:
         machine: The state.
         resource: Canonical uid.
     """
-    entity = machine.entities.get(resource)
-    return ROOT_DOMAIN if entity is None else entity.domain
+    return machine.state.entities.domain(resource)
 
 
 def evaluate(machine: Machine, shelf: PolicyShelf, request: Request, *, node_id: str, wall: int) -> Finding:

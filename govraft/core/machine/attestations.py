@@ -34,7 +34,7 @@ from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
 from govraft.core.model.authority import Role
 from govraft.core.model.commands import Attest, AttestationResolve
-from govraft.core.model.ids import ROOT_DOMAIN, canonical_uid, is_action_type, parse_uid
+from govraft.core.model.ids import canonical_uid, is_action_type, parse_uid
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import DecodeError, LimitExceededError
 
@@ -42,9 +42,8 @@ __all__ = ["attest", "counting", "counts", "disagreeing", "domain_of_entity", "o
 
 
 def domain_of_entity(state: State, uid: str) -> str:
-    """The domain of an entity; the root for one that is not registered. `uid` is canonical."""
-    entity = state.entities.entities.get(uid)
-    return ROOT_DOMAIN if entity is None else entity.domain
+    """The domain of an entity; the root for one that was never registered. `uid` is canonical."""
+    return state.entities.domain(uid)
 
 
 def counts(state: State, item: Attestation, time: int) -> bool:

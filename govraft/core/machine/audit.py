@@ -1,8 +1,8 @@
 """Anchoring the nodes' decision logs.
 
 Once the head of a log is in the lineage, nobody can change, remove or add a record before it: the next head must
-prove that it only grew. Another log id begins another log, for good: which ones came before it stays on record, and none
-of them is taken up again.
+prove that it only grew. Another log id begins another log, for good: which ones came before it stays on record, and
+none of them is taken up again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _begins(state: State, command: AuditAnchor) -> Rejected | None:
     # SAFETY: else a node could leave a log for a moment and come back with another past of it
     # (test_review_issue_governance.py::test_no_log_is_taken_up_again).
     if command.log in former:
-        return Rejected(Rejection.ANCHOR_INCONSISTENT, f"log {command.log} was given up for another one: begin a new one")
+        return Rejected(Rejection.ANCHOR_INCONSISTENT, f"log {command.log} was given up for another: begin a new one")
     if len(former) + 1 >= limits.ANCHORED_LOGS:
         return Rejected(Rejection.LIMIT_EXCEEDED, f"`{command.node}` has begun {limits.ANCHORED_LOGS} logs, replace it")
     return None

@@ -74,7 +74,7 @@ INVALIDATED = "invalidated"
 _POLICY_MARKS = mark_key(TargetKind.POLICY.value, "")
 _ENDED_BY_RELEASE = (ISOLATED, QUARANTINED)
 _HEX_DIGEST = re.compile(HEX_DIGEST_PATTERN)
-# The word after any annotations and comments that says what a policy does. An annotation may have the name of an effect.
+# The word after any annotations and comments that says what a policy does. An annotation may be named like an effect.
 _EFFECT = re.compile(
     r'//[^\n\r]*+|"(?:[^"\\]|\\.)*+"|@(?:\s|//[^\n\r]*+)*+[A-Za-z0-9_]++|(permit|forbid)(?![A-Za-z0-9_])|[A-Za-z0-9_]++',
     re.DOTALL,
@@ -215,8 +215,7 @@ def _domain_of(state: State, command: EnforcementCommand) -> str:
         key = _key(command)
         is_entity = kind in (TargetKind.SUBJECT, TargetKind.RESOURCE) and isinstance(key, str)
         uid = canonical_uid(name) if is_entity else None
-    entity = None if uid is None else state.entities.entities.get(uid)
-    return ROOT_DOMAIN if entity is None else entity.domain
+    return ROOT_DOMAIN if uid is None else state.entities.domain(uid)
 
 
 def _key(command: EnforcementCommand) -> str | Rejected:

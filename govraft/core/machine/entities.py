@@ -10,6 +10,9 @@ all. Where those who signed are not enough for the root, they may name as new pa
 tree. A group is how a policy is met: to put an entity into another domain's group would be to take what that domain
 permits its members. Nor may they create an entity that is named elsewhere already: as a parent, in a policy, or as the
 holder of a grant.
+
+An entity that they delete stays in its domain: what is left of it says where its name is decided, until it is put again
+or the operators of the root delete that too. Else deleting a resource would take it out of all that its domain forbids.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from govraft.core.machine.ancestry import check_ancestry
-from govraft.core.machine.records import ENTITY_PREFIX, Entity
+from govraft.core.machine.records import ENTITY_PREFIX, GONE_PREFIX, Entity
 from govraft.core.machine.requirement import Requirement, room
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
@@ -65,7 +68,8 @@ def put_entities(state: State, command: EntityPut, context: Context) -> Changes 
     except _Refusal as refusal:
         return refusal.rejected
     scope = _scope(state, required.domain, context)
-    return _check_names(state, scope, uids) or _check_parents(state, scope, entities) or _store(state, entities, context)
+    refused = _check_names(state, scope, uids) or _check_parents(state, scope, entities)
+    return refused or _store(state, entities, context)
 
 
 def patch_entity(state: State, command: EntityPatch, context: Context) -> Changes | Rejected:
@@ -88,18 +92,26 @@ def patch_entity(state: State, command: EntityPatch, context: Context) -> Change
 
 def delete_entities(state: State, command: EntityDelete, context: Context) -> Changes | Rejected:
     """Delete entities. Refused: too many at once, one uid twice, unknown."""
-    del context
     if len(command.uids) > limits.ENTITIES_PER_COMMAND:
         return Rejected(Rejection.LIMIT_EXCEEDED, f"over {limits.ENTITIES_PER_COMMAND} entities, send them in batches")
     try:
         uids = _distinct_uids(command.uids)
     except _Refusal as refusal:
         return refusal.rejected
-    changes = Changes()
+    changes, view = Changes(), state.entities
+    scope = _scope(state, of_deleted_entities(state, command).domain, context)
     for uid in uids:
-        if uid not in state.entities.entities:
+        known = view.entities.get(uid)
+        if known is not None:
+            changes.remove("entities", ENTITY_PREFIX + uid)
+        elif uid in view.gone and scope == ROOT_DOMAIN:
+            changes.remove("entities", GONE_PREFIX + uid)
+        else:
             return Rejected(Rejection.ENTITY_UNKNOWN, f"`{uid}` does not exist")
-        changes.remove("entities", ENTITY_PREFIX + uid)
+        # SAFETY: a name does not leave its domain by being deleted there.
+        # test_domain_entities.test_a_deleted_resource_is_still_decided_in_its_domain
+        if known is not None and scope != ROOT_DOMAIN:
+            changes.put("entities", GONE_PREFIX + uid, known.domain)
     return changes
 
 
@@ -126,11 +138,11 @@ def _requires_of(state: State, texts: Iterable[str], domains: Iterable[str] = ()
     concerned = dict.fromkeys(domains)
     for text in texts:
         try:
-            entity = state.entities.entities.get(str(parse_uid(text)))
+            uid = str(parse_uid(text))
         except DecodeError:
             continue
-        if entity is not None:
-            concerned[entity.domain] = None
+        if uid in state.entities.entities or uid in state.entities.gone:
+            concerned[state.entities.domain(uid)] = None
     return Requirement(Role.OPERATOR, state.domains.common(concerned))
 
 
@@ -158,7 +170,7 @@ def _check_names(state: State, domain: str, uids: list[str]) -> Rejected | None:
     def is_foreign(user: str) -> bool:
         return domain not in state.domains.path(user)
 
-    new = [uid for uid in uids if uid not in view.entities]
+    new = [uid for uid in uids if uid not in view.entities and uid not in view.gone]
     # Asked for all at once, as it seldom is the case; only then one by one.
     is_named = any(map(is_foreign, state.policies.naming(*new)))
     for uid in new:
@@ -196,14 +208,16 @@ def _check_parents(state: State, domain: str, entities: list[Entity]) -> Rejecte
 
 
 def _store(state: State, entities: list[Entity], context: Context) -> Changes | Rejected:
-    known, most = state.entities.entities, room(state, limits.ENTITIES, Role.OPERATOR, context.authors)
-    new = sum(entity.uid not in known for entity in entities)
-    if new and len(known) + new > most:
+    view, most = state.entities, room(state, limits.ENTITIES, Role.OPERATOR, context.authors)
+    new = sum(entity.uid not in view.entities and entity.uid not in view.gone for entity in entities)
+    if new and len(view.entities) + len(view.gone) + new > most:
         return Rejected(Rejection.LIMIT_EXCEEDED, f"at most {most} entities, delete some")
     changes = Changes()
     for entity in entities:
         if changes.put("entities", ENTITY_PREFIX + entity.uid, entity) > limits.ENTITY_BYTES:
             return Rejected(Rejection.LIMIT_EXCEEDED, f"`{entity.uid}` takes over {limits.ENTITY_BYTES} bytes")
+        if entity.uid in view.gone:
+            changes.remove("entities", GONE_PREFIX + entity.uid)
     refused = check_ancestry(state.entities, {entity.uid: entity.parents for entity in entities})
     return changes if refused is None else refused
 

@@ -117,7 +117,8 @@ class PoliciesView:
         # one entry costs must not grow with all that was ever published
         # (test_review_issue_governance.py::test_names_are_looked_up_without_searching_versions).
         policies: set[str] = set().union(*(self._naming.get(uid, ()) for uid in uids))
-        return tuple(sorted({domain for policy in policies for domain in self.policy_uses.get(bytes.fromhex(policy), ())}))
+        uses = (self.policy_uses.get(bytes.fromhex(policy), ()) for policy in policies)
+        return tuple(sorted({domain for domains in uses for domain in domains}))
 
     def note(self, key: str, value: bytes | None) -> None:
         """Take over a change of the section."""

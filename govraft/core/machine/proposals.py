@@ -128,8 +128,8 @@ class _Turn(NamedTuple):
         if vote.choice is not BallotChoice.WITHDRAW:
             signed_by = key_id(holders[vote.voter].public_key)
             ballots[vote.voter] = Ballot(vote.choice, vote.epoch, vote.sequence, self.context.seq, signed_by)
-        # SAFETY: of voters who hold the role at this moment, in this epoch, and not by a key that was replaced since, as
-        # it may have been in wrong hands. test_proposals.py::test_who_counts,
+        # SAFETY: of voters who hold the role at this moment, in this epoch, and by no key that was replaced since: that
+        # may have been in wrong hands. test_proposals.py::test_who_counts,
         # test_review_issue_governance.py::test_a_ballot_of_a_replaced_key_does_not_count
         counted = {
             name: item.choice

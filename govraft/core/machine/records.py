@@ -17,6 +17,7 @@ __all__ = [
     "ACTIVE_KEY",
     "COMMAND_PREFIX",
     "ENTITY_PREFIX",
+    "GONE_PREFIX",
     "MARK_PREFIX",
     "POLICY_PREFIX",
     "SCHEMA_PREFIX",
@@ -52,6 +53,8 @@ SCHEMA_PREFIX = "schema/"
 VERSION_PREFIX = "version/"
 ACTIVE_KEY = "active"
 ENTITY_PREFIX = "entity/"
+GONE_PREFIX = "gone/"
+"""Of an entity that was deleted below the root domain: the domain in which it is still decided."""
 MARK_PREFIX = "mark/"
 COMMAND_PREFIX = "command/"
 

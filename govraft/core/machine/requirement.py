@@ -42,7 +42,7 @@ class Requirement(NamedTuple):
 
 
 class Satisfied(NamedTuple):
-    """Ids of the authorities whose signatures were needed and there, sorted; of the member that signed; and the role."""
+    """Ids of the authorities whose signatures were needed and there, sorted; the member that signed; and the role."""
 
     authors: tuple[str, ...]
     node: str | None

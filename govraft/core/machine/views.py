@@ -17,14 +17,17 @@ from govraft.core.machine.permit_view import PERMIT_PREFIX, PermitsView
 from govraft.core.machine.records import (
     COMMAND_PREFIX,
     ENTITY_PREFIX,
+    GONE_PREFIX,
     MARK_PREFIX,
     Entity,
     KnownCommand,
     Mark,
 )
+from govraft.core.model.ids import ROOT_DOMAIN
 
 __all__ = ["AuditView", "EntitiesView"]
 
+_decode_domain = msgspec.msgpack.Decoder(str).decode
 _decode_entity = msgspec.msgpack.Decoder(Entity).decode
 _decode_marks = msgspec.msgpack.Decoder(dict[str, Mark]).decode
 _decode_command = msgspec.msgpack.Decoder(KnownCommand).decode
@@ -38,7 +41,9 @@ class EntitiesView:
         self.children: dict[str, dict[str, None]] = {}
         """Uids of the entities that name a uid as their parent; a dict, because its order is that of the changes."""
         self.counts: Counter[str] = Counter()
-        """How many entities belong to a domain; domains without any are not in it."""
+        """How many entities belong to a domain, deleted ones that stay in it too; domains without any are not in it."""
+        self.gone: dict[str, str] = {}
+        """Domains of deleted entities by uid."""
         self.marks: dict[str, dict[str, Mark]] = {}
         """By key of the section."""
 
@@ -50,12 +55,13 @@ class EntitiesView:
             else:
                 self.marks[key] = _decode_marks(value)
             return
+        if key.startswith(GONE_PREFIX):
+            self._note_gone(key[len(GONE_PREFIX) :], value)
+            return
         uid = key[len(ENTITY_PREFIX) :]
         old = self.entities.pop(uid, None)
         if old is not None:
-            self.counts[old.domain] -= 1
-            if not self.counts[old.domain]:
-                del self.counts[old.domain]
+            self._leave(old.domain)
         for parent in old.parents if old is not None else ():
             below = self.children[parent]
             del below[uid]
@@ -66,6 +72,28 @@ class EntitiesView:
             self.counts[entity.domain] += 1
             for parent in entity.parents:
                 self.children.setdefault(parent, {})[uid] = None
+
+    def domain(self, uid: str) -> str:
+        """The domain of an entity, or where it was when it was deleted; the root for one that never was.
+
+        Args:
+            uid: Canonical.
+        """
+        entity = self.entities.get(uid)
+        return self.gone.get(uid, ROOT_DOMAIN) if entity is None else entity.domain
+
+    def _note_gone(self, uid: str, value: bytes | None) -> None:
+        old = self.gone.pop(uid, None)
+        if old is not None:
+            self._leave(old)
+        if value is not None:
+            domain = self.gone[uid] = _decode_domain(value)
+            self.counts[domain] += 1
+
+    def _leave(self, domain: str) -> None:
+        self.counts[domain] -= 1
+        if not self.counts[domain]:
+            del self.counts[domain]
 
 
 class AuditView:

@@ -30,8 +30,8 @@ __all__ = ["HazardError", "scan_policy", "scan_schema", "scan_value"]
 _INT64_MIN = -(2**63)
 _INT64_MAX = 2**63 - 1
 
-# Possessive quantifiers keep every match linear: no part of a lexeme is ever tried twice. What a word is must not depend
-# on the Unicode tables of the Python that runs: Cedar's are ASCII.
+# Possessive quantifiers keep every match linear: no part of a lexeme is ever tried twice. What a word is must not
+# depend on the Unicode tables of the Python that runs: Cedar's are ASCII.
 _TOKEN = re.compile(
     r"""
       (?P<skip>   \s++ | //[^\n\r]*+ )

@@ -8,7 +8,7 @@ from govraft.core.evidence.permit_file import envelope_in
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
 from govraft.errors import GovraftError
-from govraft.node.permits import Authorization, Denied, Granted
+from govraft.node.authorization import Authorization, Denied, Granted
 from govraft.testing.simulation.commands import NOT_AFTER, REQUEST_ACTION, REQUEST_RESOURCE
 from govraft.testing.simulation.host import Host
 from govraft.testing.simulation.plan import PermitWish, Submission

@@ -21,7 +21,7 @@ from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import decode_entry
 from govraft.core.model.commands import PermitRedeem, command_name, decode_command
 from govraft.errors import InputError, VerificationError
-from govraft.node.permits import Granted
+from govraft.node.authorization import Granted
 from govraft.testing.simulation.workload_records import permit_of
 
 if TYPE_CHECKING:

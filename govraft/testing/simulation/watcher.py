@@ -12,8 +12,8 @@
 `isolated`             a node isolated itself, though no engine lies
 =====================  ================================================================================================
 
-`epoch_watcher` adds what must hold of electorates, `permit_watcher` what must of permits. A watcher changes nothing, and
-knows nothing of the faults.
+`epoch_watcher` adds what must hold of electorates, `permit_watcher` what must hold of permits. A watcher changes nothing,
+and knows nothing of the faults.
 """
 
 from __future__ import annotations

@@ -137,6 +137,22 @@ def test_a_damaged_file_is_refused(log, path, damage):
             open_log(path).head()
 
 
+def test_a_record_that_is_missing_after_the_last_full_block_is_noticed(log, path):
+    log.append(batch(0, 600))
+    log.close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("DELETE FROM record WHERE idx = 550")
+    other.close()
+    with pytest.raises(StorageError, match="record 550 is missing"):
+        open_log(path).head()
+
+
+def test_a_commit_is_synced(log):
+    """No test can take the power away; SQLite can be asked whether it waits for the disk."""
+    log.append(batch(0, 1))
+    assert log._open.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
 def test_a_changed_record_gives_no_proof(log, path):
     log.append(batch(0, 600))
     log.close()

@@ -309,6 +309,22 @@ def test_no_allow_is_promised_by_a_node_that_stops(run):
     run(scenario)
 
 
+def test_no_allow_waits_for_a_node_that_is_about_to_stop(run):
+    """Its record would come after the last write: nobody would ever be told."""
+
+    async def scenario(bench):
+        bench.store.gate.clear()
+        first = bench.keep()
+        stopping = asyncio.ensure_future(bench.keeper.stop())
+        await asyncio.sleep(0)
+        assert isinstance(bench.keep(), Deny)
+        bench.store.gate.set()
+        await stopping
+        assert await first == ALLOW
+
+    run(scenario)
+
+
 def test_a_log_that_cannot_be_opened_is_reported_and_halts_nothing(run):
     async def scenario(bench):
         bench.store.head = lambda: (_ for _ in ()).throw(StorageError("no such disk"))

@@ -1,7 +1,8 @@
 import pytest
-from unit.core.evidence.audit_bench import LOG, AuditBench, Lines, edited
+from unit.core.evidence.audit_bench import LOG, SCHEMA, AuditBench, Lines, edited
 
 from govraft.core.evidence.replay import Mismatch, replay_decisions
+from govraft.core.model.commands import GrantIssue, PolicyActivate, PolicyPublish
 from govraft.core.model.reasons import Reason
 from govraft.errors import VerificationError
 
@@ -159,6 +160,30 @@ def test_validity_is_judged_at_the_time_of_the_record(bench):
     bench.time += 10**9
     bench.ask("b")
     assert replay(bench).is_clean
+
+
+def test_what_ended_in_between_is_judged_as_it_was_when_it_was_asked(bench):
+    """No entry came between the two: only the records' own times tell them apart."""
+    publish = PolicyPublish(
+        **bench.header(),
+        version=2,
+        expected=bench.machine.policy_versions[-1].digest,
+        schema=SCHEMA,
+        policies=('@requires_grant("true") permit(principal, action, resource);',),
+        removed=tuple(item.hex() for item in bench.machine.policy_versions[-1].policy_ids),
+    )
+    bench.command(publish, "pat")
+    digest = bench.machine.policy_versions[-1].digest
+    bench.command(PolicyActivate(**bench.header(), version=2, digest=digest), "pat")
+    lent = {"holder": 'Agent::"a"', "actions": ('Action::"run"',), "resources": ('Tool::"t"',), "depth": 0}
+    times = {"not_before": bench.time, "not_after_grant": bench.time + 5_000}
+    bench.command(GrantIssue(**bench.header(), id="g", delegate=None, **lent, **times), "olga")
+    bench.ask()
+    bench.time += 6_000
+    bench.ask()
+    report = replay(bench)
+    assert report.is_clean, report.mismatches
+    assert report.counts == {"allow": 1, "deny": 1}
 
 
 def test_masked_requests_are_counted_and_their_state_is_checked():

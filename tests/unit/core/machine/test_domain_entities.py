@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from govraft.core.decision.evaluator import domain_of as domain_for
 from govraft.core.model import limits
 from govraft.core.model.commands import EntityDelete, EntityFields, EntityPatch, EntityPut, ThresholdSet
 
@@ -181,3 +182,36 @@ def test_a_name_is_free_again_with_the_last_version_that_uses_it(tree: Any, monk
     assert tree.publish_in("ops") == "applied"
     assert tree.machine.state.policies.naming(ADMINS) == ()
     assert tree.put_into("eng", (ADMINS, ()), by="oscar") == "applied"
+
+
+def test_a_deleted_resource_is_still_decided_in_its_domain(tree: Any) -> None:
+    assert tree.put_into("web", (A, ())) == "applied"
+    assert tree.do(tree.command(EntityDelete, uids=(A,)), "oscar") == "applied"
+    view = tree.machine.state.entities
+    assert A not in tree.machine.entities
+    assert domain_for(tree.machine, A) == "web"
+    assert dict(view.counts) == {"web": 1}
+    # It is gone for whoever patches or deletes it, and comes back only where its domain's operators put it.
+    assert patch(tree, A, "oscar", set={"x": 1}) == "entity_unknown"
+    assert tree.do(tree.command(EntityDelete, uids=(A,)), "oscar") == "entity_unknown"
+    assert tree.put_into("ops", (A, ()), by="oscar") == "threshold_unmet"
+    assert tree.put_into("root", (A, ()), by="oscar") == "threshold_unmet"
+    assert tree.put_into("web", (A, ()), by="oscar") == "applied"
+    assert (view.gone, dict(view.counts)) == ({}, {"web": 1})
+
+
+def test_the_root_deletes_for_good(tree: Any) -> None:
+    assert tree.put_into("web", (A, ()), (B, ())) == "applied"
+    assert tree.do(tree.command(EntityDelete, uids=(A,)), "oscar") == "applied"
+    assert tree.do(tree.command(EntityDelete, uids=(A, B)), "olga") == "applied"
+    view = tree.machine.state.entities
+    assert (view.gone, dict(view.counts), domain_for(tree.machine, A)) == ({}, {}, "root")
+    assert tree.do(tree.command(EntityDelete, uids=(A,)), "olga") == "entity_unknown"
+
+
+def test_what_is_left_of_deleted_entities_counts_towards_the_limit(tree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ENTITIES", 2)
+    assert tree.put_into("web", (A, ()), (B, ())) == "applied"
+    assert tree.do(tree.command(EntityDelete, uids=(A,)), "oscar") == "applied"
+    assert tree.put((TEAM, {}, ())) == "limit_exceeded"
+    assert tree.put_into("web", (A, ())) == "applied"
