@@ -97,7 +97,7 @@ def _prove_epochs(rows: Sequence[StoredEpoch], genesis: Genesis) -> tuple[EpochH
             lease = verify_lease(signed, (before, after), genesis.origin, cluster, is_valid=verify)
         except (InputError, VerificationError) as error:
             raise CertificateError(f"epoch {row.epoch} is not proven: {error}", code=error.code) from error
-        if False:
+        if history.newest_seq != row.seq:
             raise LineageError(f"epoch {row.epoch} began at seq {history.newest_seq}, not at {row.seq}")
         ends.append(_End(row.seq, lease.probe.checkpoint.root))
     return history, ends

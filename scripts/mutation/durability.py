@@ -14,6 +14,10 @@ _RULES_TESTS = ("tests/unit/adapters/test_store_rules.py",)
 
 _SNAPSHOTS = "govraft/node/snapshots.py"
 _SNAPSHOT_TESTS = ("tests/unit/node/test_snapshots.py",)
+_SNAPSHOT_PROOF = "govraft/core/evidence/snapshot_proof.py"
+_SNAPSHOT_PROOF_TESTS = ("tests/unit/core/evidence/test_snapshot_proof.py",)
+_JOINING = "govraft/node/joining.py"
+_JOINING_TESTS = ("tests/unit/node/test_joining.py",)
 
 DURABILITY_MUTANTS = (
     Mutant(
@@ -145,7 +149,11 @@ DURABILITY_MUTANTS = (
         "govraft/node/convergence.py",
         "self.isolation: IsolationRecord | None = stored.isolation",
         "self.isolation: IsolationRecord | None = None",
-        ("tests/unit/node/test_convergence.py", "tests/unit/node"),
+        (
+            "tests/unit/node/test_convergence.py",
+            "tests/unit/node/test_electorate_changes.py",
+            "tests/unit/node/test_core.py",
+        ),
     ),
     Mutant(
         "cosigner-record-forgotten-at-restart",
@@ -211,6 +219,54 @@ DURABILITY_MUTANTS = (
         "        if found != digests:\n",
         "        if not found:\n",
         ("tests/unit/core/machine/test_snapshot.py", *_SNAPSHOT_TESTS),
+    ),
+    Mutant(
+        "snapshot-leaf-anywhere",
+        "a snapshot's leaf lies under the certified root",
+        _SNAPSHOT_PROOF,
+        "    verify_inclusion(snapshot.leaf, snapshot.seq - 1, checkpoint.seq, snapshot.proof, checkpoint.root)\n",
+        "",
+        _SNAPSHOT_PROOF_TESTS,
+    ),
+    Mutant(
+        "snapshot-links-left-out",
+        "a snapshot's links lead to the epoch of its leaf",
+        _SNAPSHOT_PROOF,
+        "    if leaf.epoch != in_force:\n",
+        "    if leaf.epoch < in_force:\n",
+        _SNAPSHOT_PROOF_TESTS,
+    ),
+    Mutant(
+        "copy-of-an-uncertified-lineage",
+        "a new node begins with leaves that a quorum has certified",
+        _JOINING,
+        "        if tree.root(seq) != root:\n",
+        "        if not tree.root(seq):\n",
+        _JOINING_TESTS,
+    ),
+    Mutant(
+        "copy-without-a-change-of-the-electorate",
+        "a new node learns of every change of the electorate below what it begins with",
+        _JOINING,
+        "        if leaf.epoch != history.in_force(seq).epoch:\n",
+        "        if leaf.epoch < history.in_force(seq).epoch:\n",
+        _JOINING_TESTS,
+    ),
+    Mutant(
+        "copy-with-other-entries",
+        "a new node begins with the entries that its leaves name",
+        _JOINING,
+        "        if entry_digest(entry) != leaf.entry_digest:\n",
+        "        if not entry:\n",
+        _JOINING_TESTS,
+    ),
+    Mutant(
+        "copy-with-a-vote",
+        "a new node takes over no vote",
+        _JOINING,
+        "HardState(term=last.term, voted_for=None, commit_index=last.index)",
+        "HardState(term=last.term, voted_for=copy.hard_state.voted_for, commit_index=last.index)",
+        _JOINING_TESTS,
     ),
     Mutant(
         "snapshot-checksum-not-checked",

@@ -33,6 +33,7 @@ from govraft.core.codec.note import Checkpoint, cosigned_message
 from govraft.core.convergence.cosigner import Answer, Cosigner
 from govraft.core.convergence.messages import Ack, Kind, sign
 from govraft.core.convergence.round import RoundLeader
+from govraft.core.machine.attestation_view import ATTESTATION_PREFIX, Attestation
 from govraft.core.machine.entry import encode_entry
 from govraft.core.machine.records import ENTITY_PREFIX, Entity
 from govraft.core.machine.state import Changes
@@ -47,6 +48,7 @@ Told = Callable[[], bool]
 
 GHOST = 'Agent::"ghost"'
 OTHER_ROOT = bytes(31) + b"\x01"
+NEVER_MADE = Attestation("0" * 64, GHOST, "urn:x", "operator-1", ("0" * 64,), "0" * 64, 1, 1, 2**50, 1)
 
 
 def diverge(section: str, told: Told) -> None:
@@ -57,6 +59,8 @@ def diverge(section: str, told: Told) -> None:
         if told() and getattr(command, "reason", "") == "diverge" and isinstance(result, Changes):
             if section == "entities":
                 result.put(section, ENTITY_PREFIX + GHOST, Entity(GHOST, {}, ()))
+            elif section == "attestations":
+                result.put(section, ATTESTATION_PREFIX + NEVER_MADE.digest, NEVER_MADE)
             else:
                 result.put(section, "policy/00", "permit (principal, action, resource);")
         return result

@@ -101,7 +101,7 @@ def test_a_voter_that_signs_two_states_counts_for_nothing(stage):
     assert leader.check("anybody"), "two honest voters of three are a quorum"
     other.kill()
     eventually(lambda: reason(leader) == "authority_conflict", scene.cluster.describe)
-    assert f"`{LIAR}` signed two roots" in leader.check("anybody").message
+    assert f"`{LIAR}` has signed two roots" in leader.check("anybody").message
     scene.cluster.start(other.id)
     eventually(lambda: leader.check("anybody"), scene.cluster.describe)
 

@@ -17,6 +17,7 @@ from integration.cluster_harness import ACTION, TOOL, Cluster, Node, eventually
 
 from govraft import Denied
 from govraft.cli.main import run
+from govraft.core.codec.canonical import pack_json
 from govraft.core.codec.envelope import pae, seal
 from govraft.core.evidence.equivocation import prove_equivocation
 from govraft.core.evidence.permit_file import prove_permit
@@ -116,7 +117,7 @@ def test_a_file_that_convicts_nobody_evicts_nobody(stage, govraft, tmp_path: Pat
     assert run(["evidence", "export", LIAR, str(file), "--endpoint", leader.endpoint]) == 0
     fields = json.loads(file.read_text())
     for changed in ({"second": fields["first"]}, {"cluster": "0" * 64}, {"second": fields["second"][:-8] + "AAAAAAA="}):
-        file.write_text(json.dumps(fields | changed))
+        file.write_bytes(pack_json(fields | changed))
         code, said = govraft(scene.cluster, "member", "evict", "--evidence", file)
         assert (code, "\n" in said.strip()) == (1, False), said
     assert len(leader.client.read("members")) == 3

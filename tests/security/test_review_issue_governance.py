@@ -26,12 +26,14 @@ from govraft.core.model.authority import Assignment, Role
 from govraft.core.model.commands import (
     AuditAnchor,
     AuthorityAdd,
+    AuthorityAssign,
     AuthorityRevoke,
     AuthorityRotate,
     BallotChoice,
     BoundarySet,
     DomainCreate,
     DomainRemove,
+    EntityDelete,
     EntityFields,
     EntityPut,
     GrantIssue,
@@ -56,7 +58,7 @@ from govraft.core.model.units import WallMs
 from govraft.core.policy.hazards import HazardError, scan_policy, scan_schema
 from govraft.errors import DecodeError
 from govraft.node.submissions import SUBMISSION_CHANNEL
-from govraft.testing.evidence_sample import EvidenceSample
+from govraft.testing.evidence_sample import SAMPLE_REQUEST, EvidenceSample
 from govraft.testing.sample import CREATED, SampleCluster, seeded_key
 
 HOUR_MS = 3_600_000
@@ -229,6 +231,29 @@ class Redeeming(EvidenceSample):
 def test_a_domain_that_was_stopped_voids_its_permits() -> None:
     world = Redeeming()
     world.apply(Quarantine(**world.sample.header(), kind=TargetKind.DOMAIN, id="root", reason="x"), "olga")
+    assert world.redeem() == "permit_void"
+
+
+def test_a_deleted_resource_does_not_leave_the_domain_that_was_stopped() -> None:
+    world = Redeeming()
+    made = [
+        (DomainCreate(**world.sample.header(), id="leaf", parent="root"), ("rita", "ruth")),
+        (ThresholdSet(**world.sample.header(), role=Role.OPERATOR, domain="leaf", count=1), ("rita", "ruth")),
+        (
+            AuthorityAssign(**world.sample.header(), id="oscar", assignments=(Assignment(Role.OPERATOR, "leaf"),)),
+            ("rita", "ruth"),
+        ),
+        (
+            EntityPut(
+                **world.sample.header(), domain="leaf", entities=(EntityFields(SAMPLE_REQUEST.resource, {}, ()),)
+            ),
+            ("olga",),
+        ),
+        (EntityDelete(**world.sample.header(), uids=(SAMPLE_REQUEST.resource,)), ("oscar",)),
+        (Quarantine(**world.sample.header(), kind=TargetKind.DOMAIN, id="leaf", reason="x"), ("olga",)),
+    ]
+    for command, authors in made:
+        assert world.apply(command, *authors).outcome.code == "applied"
     assert world.redeem() == "permit_void"
 
 

@@ -21,7 +21,6 @@ from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model import limits
 from govraft.core.model.commands import PermitRedeem
 from govraft.core.model.commands.enforcement import TargetKind
-from govraft.core.model.ids import ROOT_DOMAIN
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import CertificateError, VerificationError
 
@@ -90,8 +89,7 @@ def _targets(state: State, statement: PermitStatement) -> Iterator[tuple[TargetK
     """What the permit names, all groups above it, and the domains that it was decided in."""
     # SAFETY: a domain that was stopped stops what was permitted in it
     # (test_review_issue_governance.py::test_a_domain_that_was_stopped_voids_its_permits).
-    resource = state.entities.entities.get(statement.resource)
-    for domain in state.domains.path(ROOT_DOMAIN if resource is None else resource.domain):
+    for domain in state.domains.path(state.entities.domain(statement.resource)):
         yield TargetKind.DOMAIN, domain
     yield TargetKind.ACTION, statement.action
     for kind, uid in ((TargetKind.SUBJECT, statement.principal), (TargetKind.RESOURCE, statement.resource)):

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from govraft.adapters.engine import PysyncobjSequencer
+from govraft.core.codec.note import Checkpoint
 from govraft.core.convergence.certificate import IsValid
-from govraft.core.convergence.messages import Ack
+from govraft.core.convergence.messages import Ack, Lease, Signed
 from govraft.core.evidence.epochs import EpochHistory
-from govraft.core.model.electorate import Electorate
+from govraft.core.model.electorate import Electorate, Member
 from govraft.core.model.genesis import FIRST_EPOCH, Genesis
 from govraft.errors import GovraftError
 from govraft.node.epochs import link_of
@@ -44,7 +45,8 @@ class EpochWatcher:
     """
 
     def __init__(self, genesis: Genesis, is_valid: IsValid, find: Callable[[str, str, str], None]) -> None:
-        self._find = find
+        self._find, self._is_valid = find, is_valid
+        self._cluster = bytes.fromhex(genesis.cluster_id)
         self._certified = EpochHistory(genesis, is_valid)
         self._proven = EpochHistory(genesis, is_valid)
         self._rows: list[StoredEpoch] = []
@@ -82,6 +84,26 @@ class EpochWatcher:
             self._find("epoch_skipped", host.name, detail)
             return ()
         return (self.newest, waiting[0].electorate)
+
+    def lacking(self, lease: Lease, checkpoint: Checkpoint, judges: tuple[Electorate, ...]) -> str:
+        """Which of these has no quorum of acks in a lease, counted without the code that nodes count with."""
+        for electorate in judges:
+            agreed = {
+                voter.public_key
+                for voter in electorate.voters
+                if any(self._is_ack_of(signed, voter, checkpoint) for signed in lease.acks)
+            }
+            if len(agreed) < electorate.quorum_count:
+                return f"{len(agreed)} of {electorate.quorum_count} voters of epoch {electorate.epoch} agreed"
+        return ""
+
+    def _is_ack_of(self, signed: Signed, voter: Member, checkpoint: Checkpoint) -> bool:
+        if signed.signer != voter.id or not self._is_valid(
+            voter.public_key, signed.signature, signed.message(self._cluster)
+        ):
+            return False
+        ack = Ack.decode(signed.body)
+        return (ack.seq, ack.root) == (checkpoint.seq, checkpoint.root)
 
     def put_together(self, seq: int, judges: tuple[Electorate, ...]) -> None:
         """A lease for a seq was verified by these."""

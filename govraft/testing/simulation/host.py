@@ -17,9 +17,9 @@ from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Deny, Verdict
 from govraft.errors import AvailabilityError, GovraftError, InvariantViolation, StorageError
+from govraft.node.authorization import Authorization, Denied, Granted
 from govraft.node.core import NodeCore
 from govraft.node.effects import Effects
-from govraft.node.authorization import Authorization, Denied, Granted
 from govraft.ports.store import StoredEpoch
 from govraft.testing.simulation.clock import VirtualClock
 from govraft.testing.simulation.disk import VirtualDisk

@@ -12,8 +12,8 @@
 `isolated`             a node isolated itself, though no engine lies
 =====================  ================================================================================================
 
-`epoch_watcher` adds what must hold of electorates, `permit_watcher` what must hold of permits. A watcher changes nothing,
-and knows nothing of the faults.
+`epoch_watcher` adds what must hold of electorates, `permit_watcher` what must hold of permits. A watcher changes
+nothing, and knows nothing of the faults.
 """
 
 from __future__ import annotations
@@ -209,7 +209,8 @@ class Watcher:
         if decode_kind(payload) is not Kind.LEASE or host.core is None:
             return
         signed = Signed.decode(payload, Kind.LEASE)
-        checkpoint = Probe.decode(Lease.decode(signed.body).probe.body).checkpoint
+        opened = Lease.decode(signed.body)
+        checkpoint = Probe.decode(opened.probe.body).checkpoint
         if self.roots.get(checkpoint.seq) == checkpoint.root and checkpoint.seq <= self.certified_seq:
             self.certificates += 1
             return
@@ -226,6 +227,10 @@ class Watcher:
                 return
             self.unverified += 1
             self.find("unverified_lease", host.name, f"puts together what convinces nobody: {error}")
+            return
+        lacking = self.chain.lacking(opened, checkpoint, judges)
+        if lacking:
+            self.find("unverified_lease", host.name, f"puts seq {checkpoint.seq} together, {lacking}")
             return
         self.certificates += 1
         self.chain.put_together(checkpoint.seq, judges)

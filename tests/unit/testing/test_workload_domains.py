@@ -36,7 +36,11 @@ def check_world(machine: Machine) -> None:
         assert name not in state.domains.resting or state.domains.resting[name] <= machine.time
     for entity in machine.entities.values():
         assert state.domains.path(entity.domain)
-    assert state.entities.counts == Counter(entity.domain for entity in machine.entities.values())
+    gone = state.entities.gone
+    assert not gone.keys() & machine.entities.keys()
+    assert all(state.domains.path(domain) for domain in gone.values())
+    present = [entity.domain for entity in machine.entities.values()]
+    assert state.entities.counts == Counter([*present, *gone.values()])
     for name, own in state.policies.by_domain.items():
         assert state.domains.path(name)
         assert own.active is None or own.active.version in own.versions
