@@ -28,6 +28,7 @@ from govraft.adapters.clocks import SystemClock
 from govraft.adapters.decision_log import DecisionLogFile
 from govraft.adapters.engine.sequencer import PysyncobjSequencer
 from govraft.adapters.engine.timing import EngineTiming
+from govraft.adapters.garbage import spare_long_lived_objects
 from govraft.adapters.node_key import NodeIdentity
 from govraft.adapters.peer_network import PeerNetwork
 from govraft.adapters.sqlite_store import SqliteStore, read_leaves
@@ -73,6 +74,7 @@ def run(config_path: Path) -> int:
         ConfigError: The configuration, genesis or key cannot be used; nothing was opened.
     """
     config, genesis, identity = load_node_files(config_path)
+    spare_long_lived_objects()
     _raise_descriptor_limit()
     try:
         # A missing directory is not made: it would hide that a volume is not mounted or a path is wrong

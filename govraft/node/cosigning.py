@@ -131,6 +131,10 @@ class PermitCosigner:
         elif end is not None and asked.not_after > end:
             # No contradiction: at the edge of a window two clocks may well see another end.
             self._refuse(held, Reason.LEASE_EXPIRED, "the permit would outlive what allows it", effects)
+        # SAFETY: a permit that can be shown again and again would evade the rate
+        # (test_permit_ends.py::test_what_a_rate_limits_takes_a_single_use_permit).
+        elif self._gate.allow_is_counted and not asked.single_use:
+            self._refuse(held, Reason.BOUNDARY_EXCEEDED, "what a rate limits takes a single-use permit", effects)
         else:
             answer = {"permit": asked.permit, "signature": self._signer.sign_permit(asked)}
             effects.sends.append(Send(held.peer, PERMIT_CHANNEL, pack(answer)))

@@ -98,6 +98,8 @@ class Gate:
         """WallMs at which the last verdict was decided: an audit evaluates it again at that time."""
         self.allow_expires: int | None = None
         """WallMs until which at most the last allow can hold, whatever lease or permit carries it on; None: no end."""
+        self.allow_is_counted = False
+        """Whether the last allow used up some of a rate, so that nothing may carry it on to be used again."""
 
     def prepare(self) -> None:
         """Compile the active policies now, while nobody waits: compiling takes the time that a lease runs."""
@@ -202,7 +204,7 @@ class Gate:
         after = self.standing(at_least)
         if after.lease is None:
             return self._deny(after.reason, after.message, lease)
-        end, self.allow_expires = after.lease.end, finding.expires
+        end, self.allow_expires, self.allow_is_counted = after.lease.end, finding.expires, bool(finding.charges)
         if finding.expires is not None:
             # SAFETY: an allow does not outlive what it rests on
             # (test_gate_conditions.py::test_an_allow_ends_with_the_grant_that_it_rests_on).

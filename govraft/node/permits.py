@@ -235,6 +235,11 @@ class Permits:
 
     def _ask(self, pending: Pending, request: Request, allow: Allow, effects: Effects) -> None:
         issued, end = self._clock.wall(), self._gate.allow_expires
+        if self._gate.allow_is_counted and not pending.asked.single_use:
+            why = "a boundary limits how often it may be done, so ask for a single-use permit"
+            deny = Deny(Reason.BOUNDARY_EXCEEDED, why, seq=allow.seq, state_root=allow.state_root, node=self._node_id)
+            self._answer(pending, deny)
+            return
         # SAFETY: no permit outlives the grant, attestation or window that it rests on
         # (test_permit_ends.py::test_a_permit_does_not_outlive_what_it_rests_on).
         life_ms = pending.asked.ttl_ms if end is None else min(pending.asked.ttl_ms, end - issued)

@@ -89,7 +89,7 @@ def churn(arena, error, changed):
 
 
 @pytest.mark.parametrize(
-    "error", [RejectedError("no", code="last_voter"), AvailabilityError("late"), ValueError("a mistake")]
+    "error", [RejectedError("no", code="last_voter", seq=9), AvailabilityError("late"), ValueError("a mistake")]
 )
 def test_a_change_that_cannot_be_made_is_a_finding(arena, error):
     arena.cluster.nodes = fake(*"abcd")
@@ -104,6 +104,23 @@ def test_a_change_that_cannot_be_made_is_a_finding(arena, error):
     started = [event for event in events if isinstance(event, FaultStarted)]
     assert {event.kind for event in started} == {"shrink-members"}
     assert Counter(event.fault for event in started) == Counter(e.fault for e in events if isinstance(e, FaultEnded))
+
+
+def test_the_opinion_of_one_node_is_not_final(arena):
+    answers = [RejectedError("no", code="member_unknown"), RejectedError("no", code="member_unknown"), "receipt"]
+
+    def submit(envelope, **_):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    made, _ = churn(arena, RejectedError("no"), threading.Event())
+    arena.cluster.submit = submit
+    assert made._submit_patiently(b"envelope") == "receipt"
+    answers += [RejectedError("no", code="member_unknown", seq=5), "receipt"]
+    with pytest.raises(RejectedError):
+        made._submit_patiently(b"envelope")
 
 
 def test_nothing_is_changed_where_nothing_can_be(arena):

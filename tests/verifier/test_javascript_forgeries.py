@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import string
 from dataclasses import dataclass
 
 import msgspec
 import pytest
 from verifier.javascript import Case, in_javascript, in_python
 
+from govraft.core.codec.canonical import pack_json
 from govraft.core.codec.note import Note, cosignature_key_id, cosigned_message, format_note, parse_note
 from govraft.core.convergence.certificate import key_name
 from govraft.core.convergence.messages import Kind, Lease, Probe, Signed
 from govraft.core.evidence.chain import encode_chain
+from govraft.core.evidence.lineage_export import encode_end, encode_header, encode_record
+from govraft.core.lineage.leaf import Leaf
+from govraft.core.lineage.tree import MerkleTree
 from govraft.testing.evidence_sample import EvidenceSample
 from govraft.testing.sample import SampleCluster
 
@@ -113,6 +118,72 @@ def an_ack_with_another_key() -> Forgery:
     return lease_of(world, probe, [world.ack("n1", probe), forged], world.certificate(), "signature_invalid")
 
 
+def a_lineage_with(spoil) -> Forgery:
+    world = EvidenceSample()
+    leaves, entries, certificate = list(world.leaves), list(world.entries), world.certificate()
+    certificate = spoil(world, leaves, entries) or certificate
+    lines = [encode_header(world.sample.genesis, last=len(leaves))]
+    lines += [encode_record(seq, *parts) for seq, parts in enumerate(zip(leaves, entries, strict=True), 1)]
+    return Forgery(world, b"".join([*lines, encode_end(certificate)]), "lineage_inconsistent")
+
+
+def exchanged_entries() -> Forgery:
+    """Under their leaves, which the root holds; the entries hang on their digests alone."""
+
+    def spoil(world, leaves, entries) -> None:
+        entries[2], entries[3] = entries[3], entries[2]
+
+    return a_lineage_with(spoil)
+
+
+def another_certified_root() -> Forgery:
+    return a_lineage_with(lambda world, leaves, entries: world.certificate(root=bytes(32)))
+
+
+def another_first_leaf() -> Forgery:
+    """A quorum of liars, and a past that is not that of the genesis."""
+
+    def spoil(world, leaves, entries) -> bytes:
+        leaves[0] = msgspec.structs.replace(Leaf.decode(leaves[0]), outcome="rejected").encode()
+        tree = MerkleTree()
+        for leaf in leaves:
+            tree.append(leaf)
+        return world.certificate(root=tree.root())
+
+    return a_lineage_with(spoil)
+
+
+def an_earlier_root_of_another_lineage() -> Forgery:
+    """Of a size that is no power of two: then its root is not a node of the proof itself."""
+    world = EvidenceSample()
+    fields = json.loads(world.proof(3, 5))
+    fields["earlier"]["root"] = "A" * 43 + "="
+    return Forgery(world, pack_json(fields), "lineage_inconsistent")
+
+
+def an_ack_in_another_encoding() -> Forgery:
+    world = EvidenceSample()
+    fields = msgspec.msgpack.decode(world.ack("n3", world.probe(6)).encode())
+    backwards = msgspec.msgpack.encode(dict(sorted(fields.items(), reverse=True)))
+    return Forgery(world, world.equivocation(first=backwards), "certificate_invalid")
+
+
+def a_mark_before_a_certificate() -> Forgery:
+    """A byte order mark, that many a reader drops."""
+    world = EvidenceSample()
+    return Forgery(world, b"\xef\xbb\xbf" + world.certificate(), "certificate_invalid")
+
+
+def stray_bits_in_a_signature() -> Forgery:
+    world = EvidenceSample()
+    fields = json.loads(world.permit())
+    part = fields["envelope"]["signatures"][0]
+    assert part["sig"].endswith("==")
+    digits = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    part["sig"] = part["sig"][:-3] + digits[digits.index(part["sig"][-3]) + 1] + "=="
+    return Forgery(world, pack_json(fields), "evidence_malformed")
+
+
 def lease_of(
     world: EvidenceSample, probe: Signed, acks: list[Signed], note: bytes, code: str = "certificate_invalid"
 ) -> Forgery:
@@ -133,6 +204,13 @@ def lease_of(
         a_probe_of_another_epoch,
         an_ack_in_the_name_of_another,
         an_ack_with_another_key,
+        exchanged_entries,
+        another_certified_root,
+        another_first_leaf,
+        an_earlier_root_of_another_lineage,
+        an_ack_in_another_encoding,
+        a_mark_before_a_certificate,
+        stray_bits_in_a_signature,
     ],
 )
 def test_both_say_the_same(make) -> None:
@@ -140,3 +218,13 @@ def test_both_say_the_same(make) -> None:
     case = Case(forgery.file, forgery.world.sample.genesis.encode(), {})
     (ours,) = in_javascript([case])
     assert (ours.code, in_python(case).code) == (forgery.code, forgery.code), ours.message
+
+
+def test_a_key_that_appears_twice_is_refused() -> None:
+    """Two readers would see two receipts."""
+    world = EvidenceSample()
+    receipt = json.dumps(world.receipt()).encode()
+    twice = receipt.replace(b'"outcome":', b'"outcome": "rejected", "outcome":', 1)
+    assert twice != receipt
+    (ours,) = in_javascript([Case(twice, world.sample.genesis.encode(), {})])
+    assert (ours.code, ours.message) == ("evidence_malformed", "one key appears twice")

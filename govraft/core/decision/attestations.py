@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from govraft.core.decision.finding import Finding, denied
 from govraft.core.machine.attestations import counts, disagreeing
 from govraft.core.machine.machine import Machine
+from govraft.core.model.authority import Role
 from govraft.core.model.reasons import Reason
 
 __all__ = ["check_attestation", "find_disagreement"]
@@ -39,6 +40,7 @@ def check_attestation(
     entity: str,
     predicate_type: str,
     *,
+    path: Collection[str],
     digest: str | None,
     max_age_ms: int | None,
     wall: int,
@@ -49,6 +51,7 @@ def check_attestation(
         machine: The state.
         entity: Canonical uid.
         predicate_type: URI.
+        path: The domain in which it is demanded, and all above it: whose attestors are trusted there.
         digest: SHA-256 that must be among the subjects, 64 hexadecimal digits; None: any subject.
         max_age_ms: It must have been recorded less than this ago; None: any age.
         wall: WallMs of the decision.
@@ -59,7 +62,15 @@ def check_attestation(
     """
     state = machine.state
     heads = state.attestations.heads(entity, predicate_type)
-    fitting = [item for item in heads.values() if digest is None or digest in item.subjects]
+    authorities = state.authorities.by_id
+    fitting = [
+        item
+        for item in heads.values()
+        if (digest is None or digest in item.subjects)
+        # SAFETY: a domain does not trust the attestors of another one, whose entity the principal may be.
+        # test_decision_attestations.test_attestors_of_another_domain_are_not_trusted
+        and authorities[item.attestor].holds(Role.ATTESTOR, path)
+    ]
     ends = [
         item.expires if max_age_ms is None else min(item.expires, item.issued + max_age_ms)
         for item in fitting

@@ -66,6 +66,7 @@ def _check(machine: Machine, demands: Demands, reach: Reach, resource: str, wall
                 machine,
                 reach.principals[0] if wanted.about == "principal" else resource,
                 wanted.predicate_type,
+                path=reach.path,
                 digest=wanted.digest,
                 max_age_ms=wanted.max_age_ms,
                 wall=wall,

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 
+from govraft.api.wire import Receipt
 from govraft.cli.free_ports import find_free_ports
 from govraft.cli.lineage import export_lines
 from govraft.cli.member_creation import create_in_directory, create_member
@@ -44,6 +46,8 @@ CHANGES = {
 _VOTERS = (3, 5)
 _PATIENCE_S = 60.0
 _JOIN_S = 5 * _PATIENCE_S
+_LAG_S = 15.0
+_RETRY_S = 0.2
 _REST_S = (0.2, 1.5)
 _ROTATIONS = 0.25
 _REVOKED = "revoked"
@@ -228,9 +232,20 @@ class MemberChurn:
         """
         began, name = now(), f"{kind}-{node_id}-{self._rotations}"
         try:
-            receipt = self._cluster.submit(envelope, timeout_s=_PATIENCE_S)
+            receipt = self._submit_patiently(envelope)
         except (RejectedError, ClusterTimeoutError) as error:
             self._record(CommandTried(began, now(), name, kind, node_id, "", "unknown", error.code))
             raise
         name, seq, certified = receipt.command_id, receipt.seq, receipt.certified_seq
         self._record(CommandTried(began, now(), name, kind, node_id, "", "effective", "", seq, certified))
+
+    def _submit_patiently(self, envelope: bytes) -> Receipt:
+        deadline = time.monotonic() + _LAG_S
+        while True:
+            try:
+                return self._cluster.submit(envelope, timeout_s=_PATIENCE_S)
+            except RejectedError as error:
+                # Without a seq it is the opinion of one node, which may lag behind the change before this one.
+                if error.diagnostics().get("seq") or time.monotonic() > deadline:
+                    raise
+            time.sleep(_RETRY_S)

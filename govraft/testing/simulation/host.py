@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from govraft.core.machine.snapshot import Snapshot
-from govraft.core.model.electorate import Member
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.core.model.units import NS_PER_MS
@@ -23,6 +22,7 @@ from govraft.node.effects import Effects
 from govraft.ports.store import StoredEpoch
 from govraft.testing.simulation.clock import VirtualClock
 from govraft.testing.simulation.disk import VirtualDisk
+from govraft.testing.simulation.installation import Installation
 from govraft.testing.simulation.network import NS_PER_US
 
 if TYPE_CHECKING:
@@ -34,30 +34,23 @@ Answered = Callable[[Verdict], None]
 Submitted = Callable[[dict[str, Any] | GovraftError], None]
 
 
-class Host:
+class Host(Installation):
     """One machine, through all lives of its node.
 
     Attributes:
         core: The node; None while it does not run.
         life: Counts its starts.
-        generation: Of its key.
-        installs: How often it was set up anew.
-        is_enlisted: Whether anybody has set it up as a node of this cluster. Until then it never starts.
-        is_dead: Whether the machine is gone, with all that was on it, and never starts again.
         is_paused: Whether the process stands still.
         armed: The crash point at which the node is to die, and how often it is to be passed before that.
         endings: Why earlier lives ended of themselves, or could not begin: `(code, message)`.
     """
 
     def __init__(self, world: World, name: str, clock: VirtualClock, rng: random.Random) -> None:
-        self._world, self.name, self.clock, self._rng = world, name, clock, rng
+        super().__init__(world.cast, name)
+        self._world, self.clock, self._rng = world, clock, rng
         self.disk = VirtualDisk()
         self.core: NodeCore | None = None
         self.life = 0
-        self.generation = self.installs = 0
-        self.is_enlisted = name in world.cast.sample.node_keys
-        self.is_dead = False
-        self._pins: frozenset[tuple[str, bytes]] = frozenset()
         self.is_paused = False
         self.armed: dict[str, int] = {}
         self.write_us = world.plan.configuration.write_us
@@ -74,16 +67,6 @@ class Host:
         self._pending: list[Submitted] = []
 
     # Lives.
-
-    @property
-    def public_key(self) -> bytes:
-        """Its present key."""
-        return self._world.cast.public_key(self.name, self.generation)
-
-    @property
-    def label(self) -> str:
-        """How a history calls it: whoever is set up anew is another node."""
-        return f"{self.name}#{self.installs}" if self.installs else self.name
 
     @property
     def present_life(self) -> int:
@@ -105,7 +88,7 @@ class Host:
         except InvariantViolation as error:
             self._end("halted", error)
             return
-        self._pin(self.core.pinned_members)
+        self.pin(self.core.pinned_members)
         self._world.node_started(self)
         self._on_tick(self.life)
 
@@ -128,13 +111,6 @@ class Host:
         """The machine is gone, with all that was on it."""
         self.is_dead = True
         self.crash()
-
-    def knows(self, other: str, shown: bytes) -> bool:
-        """Whether the node speaks with another one that shows this certificate."""
-        return (other, shown) in self._pins
-
-    def _pin(self, members: Sequence[Member]) -> None:
-        self._pins = frozenset((member.id, member.certificate) for member in members)
 
     def crash(self, *, lands: bool = False) -> None:
         """Kill the process. A write that is under way is lost, or lands without anybody having heard of it."""
@@ -297,7 +273,7 @@ class Host:
 
     def _release(self, effects: Effects) -> None:
         if effects.members is not None:
-            self._pin(effects.members)
+            self.pin(effects.members)
             self._world.network.members_changed(self.name)
         for send in effects.sends:
             if self.core is None or self._dies_at("crash_between_sends"):

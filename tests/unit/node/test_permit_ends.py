@@ -10,7 +10,7 @@ from permit_cluster import PERMITS, REQUEST, PermitCluster
 
 from govraft.core.codec.canonical import pack, pack_json, unpack
 from govraft.core.evidence.statements import PermitStatement
-from govraft.core.model.commands import BoundarySet, GrantIssue, PolicyActivate, PolicyPublish, Window
+from govraft.core.model.commands import BoundarySet, GrantIssue, PolicyActivate, PolicyPublish, Rate, Window
 from govraft.core.model.limits import FRAME_BYTES, PERMIT_LEAST_MS, PERMIT_MS
 from govraft.core.model.reasons import Reason
 from govraft.node.permits import Denied, Granted
@@ -106,3 +106,17 @@ def test_what_ends_too_soon_for_a_permit_is_denied(sim) -> None:
     assert isinstance(answer, Denied), answer
     assert answer.deny.reason is Reason.LEASE_EXPIRED
     assert "less than 1000 ms" in answer.deny.message
+
+
+def test_what_a_rate_limits_takes_a_single_use_permit(sim) -> None:
+    rate = BoundarySet(**sim.header("rate"), id="r", rate=Rate(1_000, 1))
+    sim.govern(sim.envelope(rate, "operator-1"))
+    sim.step(1_100)  # A node that has just learned of a rate counts its share as used up for one span.
+    answer = sim.authorize(ttl_ms=PERMIT_MS)
+    assert isinstance(answer, Denied), answer
+    assert answer.deny.reason is Reason.BOUNDARY_EXCEEDED
+    granted = sim.authorize(ttl_ms=PERMIT_MS, single_use=True)
+    assert isinstance(granted, Granted), granted
+    # The node that asks is compromised: it asks for one that can be used again.
+    assert ask_to_sign(sim, restated(granted.statement, single_use=True)) is True
+    assert ask_to_sign(sim, restated(granted.statement, single_use=False)) is not True

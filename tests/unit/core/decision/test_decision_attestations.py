@@ -10,6 +10,7 @@ import pytest
 from govraft.core.decision.attestations import check_attestation, find_disagreement
 from govraft.core.decision.evaluator import evaluate
 from govraft.core.decision.policy_shelf import PolicyShelf
+from govraft.core.model.authority import Assignment, Role
 from govraft.core.model.commands import AttestationResolve, Quarantine, Revoke, TargetKind
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
@@ -27,7 +28,7 @@ def world() -> Attesting:
 
 def check(world: Attesting, at: int = 0, **fields: Any) -> tuple[str, int | None]:
     """The code of the answer, and when it ends, both after the machine's time."""
-    asked: dict[str, Any] = {"digest": None, "max_age_ms": None, "wall": world.time + at, **fields}
+    asked: dict[str, Any] = {"path": ("root",), "digest": None, "max_age_ms": None, "wall": world.time + at, **fields}
     found = check_attestation(world.machine, TOOL, SBOM, **asked)
     ends = None if found.expires is None else found.expires - world.time
     return ("allow" if found.reason is None else found.reason.value), ends
@@ -130,3 +131,17 @@ def test_a_mark_comes_first(world: Attesting) -> None:
     disagree(world, TOOL)
     assert world.do(world.command(Quarantine, kind=TargetKind.RESOURCE, id=TOOL, reason="x"), "olga") == "applied"
     assert ask(world) is Reason.QUARANTINED
+
+
+def test_attestors_of_another_domain_are_not_trusted(world: Attesting) -> None:
+    world.add_domain("web")
+    world.add_domain("ops")
+    world.place(TOOL, "web")
+    world.add_authority("wanda", Assignment(Role.ATTESTOR, "web"))
+    assert world.attest(TOOL, "wanda", domain="web") == "applied"
+    assert check(world, path=("web", "root")) == ("allow", HOUR)
+    assert check(world, path=("ops", "root")) == ("attestation_missing", None)
+    assert check(world, path=("root",)) == ("attestation_missing", None)
+    # Whoever holds the role above them all is trusted in each.
+    assert world.attest(TOOL, "ada", statement=world.statement("ada")) == "applied"
+    assert check(world, path=("ops", "root")) == ("allow", HOUR)

@@ -183,7 +183,7 @@ def test_what_is_asked_of_the_attestations(monkeypatch: pytest.MonkeyPatch, abou
     digest = "ab" * 32
     text = f'@attestation_digest("sha256:{digest}") @attestation_max_age("60") {about} {ATTESTED}'
     assert Court(text).ask().is_allow
-    assert asked == [((entity, "x:y"), {"digest": digest, "max_age_ms": 60_000, "wall": NOW})]
+    assert asked == [((entity, "x:y"), {"path": ("root",), "digest": digest, "max_age_ms": 60_000, "wall": NOW})]
 
 
 def test_an_allow_that_no_permit_determined_is_an_error() -> None:
