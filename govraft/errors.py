@@ -158,7 +158,7 @@ class RejectedError(GovraftError):
 
 
 class Denied(GovraftError):  # noqa: N818 - the name users write in `except Denied`
-    """Execution is denied. `verdict` is the `Deny`; `denial` the file of a signed one, if a node gave one, else empty."""
+    """Execution is denied. `verdict` is the `Deny`; `denial` the file of a signed one, empty if no node gave one."""
 
     default_code = "denied"
 

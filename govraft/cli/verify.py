@@ -17,7 +17,7 @@ from govraft.cli.settings import CliCommand, Settings
 from govraft.cli.trusted_genesis import trusted_genesis
 from govraft.core.evidence.evidence import TIMES, Use, describe_lineage, is_lineage, prove_evidence
 from govraft.core.evidence.files import EVIDENCE_BYTES_MAX, malformed
-from govraft.core.evidence.lineage_export import prove_lineage
+from govraft.core.evidence.lineage_export import LINE_BYTES_MAX, prove_lineage
 from govraft.core.machine.snapshot import SNAPSHOT_FILE_BYTES, is_snapshot
 from govraft.core.model.genesis import TIME_MAX_MS, Genesis
 from govraft.core.model.request import Request
@@ -26,7 +26,6 @@ from govraft.errors import InputError
 __all__ = ["verify"]
 
 _FIRST_BYTES = 4096
-_LINE_BYTES_MAX = 512 * 1024
 
 
 @click.command(cls=CliCommand)
@@ -110,7 +109,7 @@ def _prove(source: BinaryIO, genesis: Genesis, use: Use) -> dict[str, Any]:
 
 
 def _lines(source: BinaryIO, advance: Any) -> Iterator[bytes]:
-    while line := source.readline(_LINE_BYTES_MAX):
+    while line := source.readline(LINE_BYTES_MAX + 1):
         advance(len(line))
         yield line
 

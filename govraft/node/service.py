@@ -299,7 +299,7 @@ class NodeService:
         ]
 
     def _epochs(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The certified changes of the electorate, each with its proof; `from` asks for that epoch and those after it."""
+        """The certified changes of the electorate, each with its proof: the epoch `from` and those after it."""
         epochs, first = self._core.epochs, max(_natural(params, "from", FIRST_EPOCH + 1), FIRST_EPOCH + 1)
         found = epochs.proofs(first, EPOCHS_PER_MESSAGE)
         rows = epochs.rows[first - 2 : first - 2 + len(found)]

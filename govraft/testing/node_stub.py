@@ -60,7 +60,7 @@ class StubService:
         self.found: Callable[[str, dict[str, Any]], object] = lambda what, params: {"what": what, "params": params}
         self.events: list[dict[str, Any]] = []
         self.denial = b""
-        self.authorized: Callable[[Request, dict[str, Any]], Any] = lambda request, asked: {}
+        self.authorized: Callable[[Request, dict[str, Any]], Any] = lambda _request, _asked: {}
         self.serving: Callable[[Allow], bool] = lambda _: True
 
     def holds(self, verdict: Allow) -> bool:

@@ -90,6 +90,7 @@ class _Gate:
     """Allows the sample's request, on the newest state of the sample, and nothing else."""
 
     allow_expires = None
+    allow_is_counted = False
     decided_at = _NOW
 
     def check(self, request: Request, *, at_least: int = 0) -> Verdict | None:

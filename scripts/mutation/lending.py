@@ -290,8 +290,16 @@ LENDING_MUTANTS = (
         "attestation-of-another-digest",
         "a demanded digest is among the subjects",
         f"{_DECISION}/attestations.py",
-        "if digest is None or digest in item.subjects]",
-        "if digest is None or item.subjects]",
+        "if (digest is None or digest in item.subjects)\n",
+        "if (digest is None or item.subjects)\n",
+        (f"{_DECIDED}/test_decision_attestations.py",),
+    ),
+    Mutant(
+        "attestors-of-other-domains-trusted",
+        "a domain trusts its own attestors and those above it",
+        f"{_DECISION}/attestations.py",
+        "        and authorities[item.attestor].holds(Role.ATTESTOR, path)\n",
+        "",
         (f"{_DECIDED}/test_decision_attestations.py",),
     ),
 )

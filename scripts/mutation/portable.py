@@ -10,6 +10,7 @@ _CORE = "govraft/core/evidence"
 _UNIT = "tests/unit/core/evidence"
 _COSIGNING = "govraft/node/cosigning.py"
 _COSIGNING_TESTS = ("tests/unit/node/test_cosigning.py",)
+_END_TESTS = ("tests/unit/node/test_permit_ends.py",)
 _COLLECTING = "govraft/node/permits.py"
 _COLLECTING_TESTS = ("tests/unit/node/test_permits_collecting.py",)
 _FILE = f"{_CORE}/permit_file.py"
@@ -66,6 +67,22 @@ PORTABLE_MUTANTS = (
         "        elif list(asked.policies) != sorted(allow.policies):\n",
         "        elif not asked.policies:\n",
         _COSIGNING_TESTS,
+    ),
+    Mutant(
+        "counted-permit-for-many-uses",
+        "a rate counts each use: a permit under one is for a single use",
+        _COSIGNING,
+        "        elif self._gate.allow_is_counted and not asked.single_use:\n",
+        "        elif not self._gate:\n",
+        _END_TESTS,
+    ),
+    Mutant(
+        "permit-outlives-its-grant",
+        "a permit does not outlive what allows it",
+        _COSIGNING,
+        "        elif end is not None and asked.not_after > end:\n",
+        "        elif end is not None and asked.not_after < 0:\n",
+        _END_TESTS,
     ),
     Mutant(
         "another-request-evaluated-than-signed",

@@ -41,6 +41,7 @@ class Traffic:
         self._load = load
         self._calm_s = calm_s
         self._events: list[Event] = []
+        self._removed: set[str] = set()
         self._steps = 0
         self._observer: Observer | None = None
 
@@ -103,6 +104,7 @@ class Traffic:
         """
         began = now()
         self._note("member.remove", name, began, self._cluster.remove_node(name))
+        self._removed.add(name)
 
     def _note(self, kind: str, name: str, began: int, receipt: Receipt) -> None:
         found = CommandTried(
@@ -117,7 +119,7 @@ class Traffic:
 
     def _close_books(self) -> None:
         running = [node for node in self._cluster.nodes.values() if node.is_running]
-        outside = [node for node in running if node.status()["standing"] == "revoked"]
+        outside = [node for node in running if node.id in self._removed]
         inside = [node for node in running if node not in outside]
         _settle(self._cluster, inside)
         self._events += [read_lineage(node) for node in running]

@@ -18,6 +18,7 @@ from govraft.cli.main import run
 from govraft.cli.node import main as node_program
 from govraft.client.client import Client
 from govraft.core.codec.envelope import decode_envelope
+from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import decode_entry
 from govraft.errors import AvailabilityError
 
@@ -122,10 +123,13 @@ def kinds(cli: Cli) -> dict[str, bool]:
 
 
 def command_ids(node: Node) -> list[str]:
-    """Ids of the commands in a node's lineage, in order."""
+    """Ids of the commands in a node's lineage that did something, in order.
+
+    One whose leader is gone is proposed again by the next, and stands there a second time: refused as a duplicate.
+    """
     found = []
-    for _, entry in node.lineage():
-        if entry is not None:
+    for leaf, entry in node.lineage():
+        if entry is not None and Leaf.decode(leaf).outcome != "duplicate_command":
             found.append(json.loads(decode_envelope(decode_entry(entry).envelope).payload)["command_id"])
     return found
 

@@ -226,5 +226,7 @@ def test_a_key_that_appears_twice_is_refused() -> None:
     receipt = json.dumps(world.receipt()).encode()
     twice = receipt.replace(b'"outcome":', b'"outcome": "rejected", "outcome":', 1)
     assert twice != receipt
-    (ours,) = in_javascript([Case(twice, world.sample.genesis.encode(), {})])
+    case = Case(twice, world.sample.genesis.encode(), {})
+    (ours,) = in_javascript([case])
     assert (ours.code, ours.message) == ("evidence_malformed", "one key appears twice")
+    assert in_python(case).code == "evidence_malformed"

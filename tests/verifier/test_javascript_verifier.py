@@ -22,15 +22,6 @@ SPOILED = int(os.environ.get("GOVRAFT_VERIFIER_CASES", "400"))
 POSITIONS = int(os.environ.get("GOVRAFT_VERIFIER_POSITIONS", "150"))
 """How many bytes of each permit file are changed, one at a time."""
 
-# What the format refuses and the reader in Python takes, or refuses later: JSON in any layout, base64 in the lines of a
-# lineage and in links, and fields of the links in a snapshot. Shorter is better; empty is what it should be.
-STRICTER = {
-    "receipt": re.compile("one key appears twice|an integer|standard base64"),
-    "lineage": re.compile("one key appears twice|an integer|standard base64"),
-    "proof": re.compile("standard base64"),
-    "snapshot": re.compile(r"`snapshot.epochs\[\d+\]` has an unknown field"),
-}
-
 
 def kind_of(case: Case) -> str:
     return case.name.split(":")[0]
@@ -56,9 +47,6 @@ def test_spoiled_files_come_to_the_same() -> None:
         if kind_of(case) == "lineage" and expected.message.startswith("replaying"):
             # Only a replay shows that; without one the root of the leaves does, in the end.
             assert outcome.code in ("lineage_inconsistent", "certificate_invalid", "evidence_malformed")
-            continue
-        stricter = STRICTER.get(kind_of(case))
-        if stricter and outcome.code == "evidence_malformed" and stricter.search(outcome.message):
             continue
         assert (case.name, case.file, outcome.code, outcome.message) == (
             case.name,

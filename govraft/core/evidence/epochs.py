@@ -16,8 +16,6 @@ Source: protocol, "Epochs".
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -26,20 +24,21 @@ import msgspec
 from govraft.core.codec.note import Checkpoint
 from govraft.core.convergence.certificate import IsValid, verify_certificate
 from govraft.core.crypto.keys import verify
+from govraft.core.evidence.files import malformed, to_bytes, to_text
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.lineage.proofs import verify_inclusion
 from govraft.core.machine import trie
 from govraft.core.machine.electorate_view import EPOCH_KEY, electorate_of
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import FIRST_EPOCH, Genesis
-from govraft.errors import CertificateError, InputError, LineageError, VerificationError
+from govraft.errors import CertificateError, InputError, LineageError
 
 __all__ = ["EpochHistory", "EpochLink", "decode_links", "encode_links", "verify_epochs"]
 
 _GENESIS_SEQ = 1
 
 
-class EpochLink(msgspec.Struct, frozen=True):
+class EpochLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What proves one change of the electorate.
 
     Attributes:
@@ -190,10 +189,10 @@ def encode_links(links: Iterable[EpochLink]) -> list[dict[str, Any]]:
     return [
         {
             "epoch": link.epoch,
-            "leaf": _text(link.leaf),
-            "records": {key: _text(value) for key, value in sorted(link.records.items())},
+            "leaf": to_text(link.leaf),
+            "records": {key: to_text(value) for key, value in sorted(link.records.items())},
             "note": link.note.decode("utf-8"),
-            "proof": [_text(node) for node in link.proof],
+            "proof": [to_text(node) for node in link.proof],
         }
         for link in links
     ]
@@ -210,23 +209,12 @@ def decode_links(value: object) -> tuple[EpochLink, ...]:
         return tuple(
             EpochLink(
                 file.epoch,
-                _bytes(file.leaf),
-                {key: _bytes(record) for key, record in file.records.items()},
+                to_bytes(file.leaf, what="epochs.leaf"),
+                {key: to_bytes(record, what="epochs.records") for key, record in file.records.items()},
                 file.note.encode(),
-                tuple(_bytes(node) for node in file.proof),
+                tuple(to_bytes(node, what="epochs.proof") for node in file.proof),
             )
             for file in files
         )
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
-        raise VerificationError(f"`epochs` cannot be read: {error}", code="evidence_malformed") from error
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text.encode("ascii"), validate=True)
-    except binascii.Error as error:
-        raise ValueError("malformed base64") from error
+        raise malformed(f"`epochs` cannot be read: {error}") from error

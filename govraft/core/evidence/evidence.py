@@ -7,6 +7,7 @@ as a certificate, which proves itself or nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,7 +80,7 @@ def prove_evidence(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
     if is_snapshot(data):
         return _snapshot(data, genesis)
     if is_lineage(data):
-        return describe_lineage(prove_lineage(data.splitlines(keepends=True), genesis))
+        return describe_lineage(prove_lineage(BytesIO(data), genesis))
     if not data.lstrip().startswith(b"{"):
         return {"kind": "certificate", **_checkpoint(prove_checkpoint(data, genesis))}
     try:

@@ -2,14 +2,18 @@
 
 One value has one spelling here, white space included. So whoever proves all fields of a file has proven each of its
 bytes, and a file in which one byte was changed is either another value, whose proof fails, or no file at all.
+
+Where JSON may have any layout, two readers must still see one value: no key stands twice in an object, and there are no
+numbers or characters on which readers differ.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -22,6 +26,7 @@ __all__ = [
     "decode_file",
     "encode_file",
     "malformed",
+    "parse_json",
     "to_bytes",
     "to_nodes",
     "to_text",
@@ -66,6 +71,47 @@ def decode_file(data: bytes, shape: type[T], *, what: str) -> T:
         return msgspec.convert(unpack_json(data.removesuffix(b"\n"), max_bytes=EVIDENCE_BYTES_MAX), shape)
     except (msgspec.ValidationError, InputError) as error:
         raise malformed(f"not a {what}: {error}") from error
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse JSON in any layout, within the canonical data model.
+
+    Raises:
+        ValueError: Not JSON, a key twice in one object, or a number that is not a plain integer.
+        InputError: An integer over 64 bits, a lone surrogate, too many levels.
+    """
+    try:
+        value = _ANY_LAYOUT.decode(data.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    pack_json(value)
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    # SAFETY: else one reader takes the first value and another one the last
+    # (test_javascript_forgeries.py::test_a_key_that_appears_twice_is_refused).
+    if len(fields) != len(pairs):
+        raise ValueError("one key appears twice")
+    return fields
+
+
+def _integer(text: str) -> int:
+    # The length first: reading very many digits takes very long.
+    if text == "-0" or len(text) > _DIGITS_MAX:
+        raise ValueError("a number is no integer within 64 bits")
+    return int(text)
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"evidence holds integers only, found `{text[:20]}`")
+
+
+_DIGITS_MAX = 20
+_ANY_LAYOUT = json.JSONDecoder(
+    object_pairs_hook=_distinct, parse_int=_integer, parse_float=_refuse_number, parse_constant=_refuse_number
+)
 
 
 def to_text(data: bytes) -> str:

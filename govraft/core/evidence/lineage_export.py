@@ -23,10 +23,8 @@ An epoch's line carries the whole joint lease: who makes a store of an export mu
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -36,6 +34,7 @@ from govraft.core.convergence.messages import Kind, ProvenChange, Signed
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.certificate import ProvenCheckpoint, prove_in_history
 from govraft.core.evidence.epochs import EpochHistory
+from govraft.core.evidence.files import malformed, parse_json, to_bytes, to_text
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import entry_digest
 from govraft.core.machine.machine import Machine
@@ -45,6 +44,7 @@ from govraft.errors import CertificateError, GovraftError, InputError, LineageEr
 
 __all__ = [
     "LINEAGE_FORMAT",
+    "LINE_BYTES_MAX",
     "ProvenLineage",
     "encode_end",
     "encode_epoch",
@@ -55,7 +55,8 @@ __all__ = [
 
 LINEAGE_FORMAT = "govraft.lineage.v1"
 
-_LINE_BYTES_MAX = 2 * 1024 * 1024
+LINE_BYTES_MAX = 2 * 1024 * 1024
+"""With its end; a lease may fill a frame, which base64 makes longer by a third."""
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,11 +81,7 @@ class _End(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate: str
 
 
-_read_header = msgspec.json.Decoder(_Header).decode
-_read_line = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_read_record = msgspec.json.Decoder(_Record).decode
-_read_epoch = msgspec.json.Decoder(_Epoch).decode
-_read_end = msgspec.json.Decoder(_End).decode
+_T = TypeVar("_T")
 
 
 class ProvenLineage(msgspec.Struct, frozen=True):
@@ -116,7 +113,7 @@ def encode_header(genesis: Genesis, *, last: int) -> bytes:
 
 def encode_record(seq: int, leaf: bytes, entry: bytes | None) -> bytes:
     """The line of one seq."""
-    return _line({"seq": seq, "leaf": _text(leaf), "entry": None if entry is None else _text(entry)})
+    return _line({"seq": seq, "leaf": to_text(leaf), "entry": None if entry is None else to_text(entry)})
 
 
 def encode_epoch(epoch: int, lease: bytes) -> bytes:
@@ -126,7 +123,7 @@ def encode_epoch(epoch: int, lease: bytes) -> bytes:
         epoch: Of the electorate after it.
         lease: The signed joint lease for that seq.
     """
-    return _line({"epoch": epoch, "lease": _text(lease)})
+    return _line({"epoch": epoch, "lease": to_text(lease)})
 
 
 def encode_end(certificate: bytes) -> bytes:
@@ -178,7 +175,7 @@ def prove_lineage(
 
 def _read_first(numbered: Iterator[tuple[int, bytes]], genesis: Genesis) -> _Header:
     _, first = next(numbered, (0, b""))
-    header: _Header = _decode(_read_header, first, 1)
+    header = _convert(_parse(first, 1), _Header, 1)
     if (header.cluster, header.name) != (genesis.cluster_id, genesis.name):
         raise VerificationError("the export is of another cluster than the genesis", code="wrong_cluster")
     return header
@@ -186,17 +183,16 @@ def _read_first(numbered: Iterator[tuple[int, bytes]], genesis: Genesis) -> _Hea
 
 def _take(replay: _Replay, line: bytes, number: int) -> bytes | None:
     """Replay the line of a seq; the certificate of the last line."""
-    fields = _decode(_read_line, line, number)
+    fields, where = _parse(line, number), f"line {number}"
     if "certificate" in fields:
-        end: _End = _decode(_read_end, line, number)
-        return end.certificate.encode()
+        return _convert(fields, _End, number).certificate.encode()
     if "epoch" in fields:
-        change: _Epoch = _decode(_read_epoch, line, number)
-        replay.certify(change.epoch, _bytes(change.lease, number))
+        change = _convert(fields, _Epoch, number)
+        replay.certify(change.epoch, to_bytes(change.lease, what=where))
         return None
-    record: _Record = _decode(_read_record, line, number)
-    leaf = _bytes(record.leaf, number)
-    replay.take(record.seq, leaf, None if record.entry is None else _bytes(record.entry, number))
+    record = _convert(fields, _Record, number)
+    leaf = to_bytes(record.leaf, what=where)
+    replay.take(record.seq, leaf, None if record.entry is None else to_bytes(record.entry, what=where))
     return None
 
 
@@ -297,27 +293,28 @@ def _decode_leaf(data: bytes, seq: int) -> Leaf:
         raise LineageError(f"the leaf of seq {seq} cannot be read: {error}") from error
 
 
-def _decode(read: Callable[[bytes], Any], line: bytes, number: int) -> Any:
+def _parse(line: bytes, number: int) -> dict[str, Any]:
     try:
-        if len(line) > _LINE_BYTES_MAX:
+        if len(line) > LINE_BYTES_MAX:
             raise ValueError("the line is too long")
-        return read(line)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise VerificationError(
-            f"line {number} is not of a lineage export: {error}", code="evidence_malformed"
-        ) from error
+        fields = parse_json(line)
+    except (ValueError, InputError) as error:
+        raise _malformed_line(number, error) from error
+    if not isinstance(fields, dict):
+        raise _malformed_line(number, "it is no json object")
+    return fields
+
+
+def _convert(fields: dict[str, Any], shape: type[_T], number: int) -> _T:
+    try:
+        return msgspec.convert(fields, shape)
+    except msgspec.ValidationError as error:
+        raise _malformed_line(number, error) from error
+
+
+def _malformed_line(number: int, why: object) -> VerificationError:
+    return malformed(f"line {number} is not of a lineage export: {why}")
 
 
 def _line(value: dict[str, Any]) -> bytes:
     return msgspec.json.encode(value) + b"\n"
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _bytes(text: str, number: int) -> bytes:
-    try:
-        return base64.b64decode(text.encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error) as error:
-        raise VerificationError(f"line {number} has malformed base64", code="evidence_malformed") from error

@@ -33,7 +33,7 @@ from govraft.core.convergence.certificate import VerifiedLease, verify_lease
 from govraft.core.convergence.messages import Ack, Kind, Lease, Signed
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.epochs import EpochHistory, decode_links, verify_epochs
-from govraft.core.evidence.files import MALFORMED, to_bytes, to_nodes, to_text
+from govraft.core.evidence.files import MALFORMED, parse_json, to_bytes, to_nodes, to_text
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.lineage.proofs import verify_inclusion
 from govraft.core.machine.entry import encode_entry, entry_digest
@@ -151,13 +151,13 @@ def prove_receipt(data: bytes, genesis: Genesis) -> ProvenReceipt:
         VerificationError: Malformed, of another cluster, or it proves something else than it says.
     """
     try:
-        file = msgspec.json.decode(data, type=_File)
+        file = msgspec.convert(parse_json(data), _File)
         leaf_bytes, envelope = to_bytes(file.leaf, what="leaf"), to_bytes(file.envelope, what="envelope")
         leaf = Leaf.decode(leaf_bytes)
         opened = decode_envelope(envelope)
         name = command_name(opened.payload_type)
         command = None if name is None else decode_command(name, opened.payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError, InputError) as error:
+    except (msgspec.MsgspecError, ValueError, InputError) as error:
         raise VerificationError(f"not a receipt: {error}", code=MALFORMED) from error
     if name is None or command is None:
         raise VerificationError("the receipt's envelope holds no command", code=MALFORMED)
