@@ -122,6 +122,7 @@ def _ask(cluster: LocalCluster, node: LocalNode, count: int, progress: Callable[
         node.client.check_many(asked)
         asking_s += time.monotonic() - began
         done += size
+    cluster.release(subject(f"agent-{marked}"))
     return asking_s
 
 

@@ -51,7 +51,9 @@ def holders_believe_the_leader(patch):
     original = certificate._granting_voters
 
     def granting(lease, probe, acks, electorate):
-        return original(lease, probe, [(member, msgspec.structs.replace(ack, outstanding=())) for member, ack in acks], electorate)
+        return original(
+            lease, probe, [(member, msgspec.structs.replace(ack, outstanding=())) for member, ack in acks], electorate
+        )
 
     patch.setattr(certificate, "_granting_voters", granting)
 

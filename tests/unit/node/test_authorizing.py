@@ -15,8 +15,8 @@ from govraft.core.model.commands import decode_command
 from govraft.core.model.reasons import Reason
 from govraft.core.model.verdict import Allow, Deny
 from govraft.errors import InputError
-from govraft.node.authorizing import Authorizer
 from govraft.node.authorization import Authorization, Denied, Granted
+from govraft.node.authorizing import Authorizer
 
 
 class Runtime:

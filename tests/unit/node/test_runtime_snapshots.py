@@ -12,7 +12,16 @@ from govraft.errors import InvariantViolation, StorageError
 
 
 def snapshot(seq: int) -> Snapshot:
-    return Snapshot.make(seq=seq, index=seq, time=1, sections={name: {} for name in SECTIONS}, leaf=b"", proof=(), certificate=b"", epochs=())
+    return Snapshot.make(
+        seq=seq,
+        index=seq,
+        time=1,
+        sections={name: {} for name in SECTIONS},
+        leaf=b"",
+        proof=(),
+        certificate=b"",
+        epochs=(),
+    )
 
 
 class SlowDisk:
