@@ -251,7 +251,7 @@ def record_fields(fields: dict[str, Any], request: dict[str, Any] | None, mask: 
         asked = digest("asked", canonical).hex() if is_canonical else asked_digest(request)
         return {**made, "request": shown, "request_digest": asked}
     # SAFETY: a plain digest or a quoted value would let anybody guess what is masked
-    # (test_decisions.py::test_a_masked_value_cannot_be_guessed).
+    # (test_decision_records.py::test_a_masked_value_cannot_be_guessed).
     hidden = {name: mask.keyed(pack(made[name])) for name in ("message", "errors")}
     return {
         **made,
