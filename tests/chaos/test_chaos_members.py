@@ -171,6 +171,7 @@ def test_members_come_and_go_under_faults(tmp_path):
 
 
 @pytest.mark.cluster
+@pytest.mark.soak
 def test_a_node_that_goes_on_allowing_is_found_while_members_move(tmp_path):
     programs = {f"node-{number}": [STALE] for number in (1, 2, 3)}
     options = ChaosOptions(

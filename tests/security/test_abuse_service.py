@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_few_proposals_are_examined_at_a_time() -> None:
             await release.wait()
             running -= 1
 
-        runtime: Any = SimpleNamespace(core=None)
+        runtime: Any = MagicMock()
         clock: Any = SimpleNamespace(boottime=lambda: 0)
         service = NodeService(
             runtime=runtime,

@@ -135,7 +135,7 @@ def test_a_cluster_runs_without_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
             for bomb in bombs:
                 for frame in (bomb, msgpack.packb({"type": "append_entries", "transmission": "finish", "data": bomb})):
                     member.receive(peer, frame)
-        assert member.faults["malformed"] == 4 * len(bombs), name
+        assert member.faults["malformed"] == 6 * len(bombs), name
     cluster.members["b"] = cluster.start("b")
     cluster.run(3.0)
     cluster.propose(b"last")

@@ -24,7 +24,7 @@ from govraft.adapters.tls import client_context, pinned_member
 from govraft.core.model.electorate import Member
 
 CLUSTER = "c" * 64
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 IDENTITIES = {node_id: NodeIdentity.create(node_id) for node_id in ("a", "b", "c")}
 NEW_KEY = NodeIdentity.create("b")
 
