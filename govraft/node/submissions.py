@@ -213,15 +213,11 @@ class Submissions:
         """Why a change of the electorate is not proposed; None if it may be, or already is."""
         if change is None or name in self._flight or name in self._queue:
             return None
-        convergence = self._convergence
-        now = self._clock.boottime()
+        convergence, now = self._convergence, self._clock.boottime()
         return judge_change(change, self._machine, convergence.leading, convergence.certified_seq, now)
 
     def _take_refusal(self, peer: str, name: bytes, code: str, detail: str, sequencer: Sequencer) -> None:
-        """The leader would not propose it.
-
-        A lying leader cannot be told from an honest one, so retrying is left to the client, with the same command id.
-        """
+        """The leader would not propose it; a lying one cannot be told from an honest one, so the client may retry."""
         if peer != sequencer.leader_hint or code not in _REJECTIONS | {MEMBER_NOT_SYNCED}:
             return
         for ticket in self._tickets.pop(name, []):
@@ -234,11 +230,14 @@ class Submissions:
             return True
         unfit = self._unfit(name, first.change)
         if unfit is not None:
+            # SAFETY: what was sent or queued may be in a log. test_electorate_changes.test_an_earlier_reign_counts
+            untried = all(ticket.sent_to is None for ticket in tickets)
             for ticket in tickets:
-                # What was handed on earlier may be in a log already.
-                self._finish(ticket, refused(unfit.code, unfit.detail, definite=first.sent_to is None))
+                self._finish(ticket, refused(unfit.code, unfit.detail, definite=untried))
             return False
         self._enqueue(name, first.envelope, first.authors, is_change=first.change is not None)
+        for ticket in tickets:
+            ticket.sent_to = (self._node_id, 0)
         return True
 
     def _enqueue(self, name: bytes, envelope: bytes, authors: tuple[str, ...], *, is_change: bool) -> None:
@@ -370,7 +369,8 @@ class Submissions:
             first = tickets[0]
             if first.sent_to == (leader, sequencer.term) and now - first.sent_at < _RESEND_NS:
                 continue
-            first.sent_to, first.sent_at = (leader, sequencer.term), now
+            for ticket in tickets:
+                ticket.sent_to, ticket.sent_at = (leader, sequencer.term), now
             frame = pack({"digest": name, "envelope": first.envelope})
             effects.sends.append(Send(leader, SUBMISSION_CHANNEL, frame))
 

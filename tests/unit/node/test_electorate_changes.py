@@ -519,6 +519,22 @@ def test_a_ballot_that_would_promote_it_is_not_proposed_either():
     assert sim.core("a").machine.electorate.find("d").voter
 
 
+def test_an_earlier_reign_counts():
+    sim = reign()
+    sim.enlist("d")
+    effective(sim, sim.add("d"))
+    sim.lead("a", "b", "c", "d")
+    sim.run_until(lambda: sim.serving("d"), limit_ms=3000)
+    answers = submitted(sim, "a", sim.promote("d"))
+    assert not answers
+    # Nobody reigns that it knows of; when it does again, the observer has long been silent.
+    sim.views["a"].leader = None
+    sim.step(1_500)
+    sim.lead("a", "b", "c")
+    sim.run_until(lambda: answers, limit_ms=2_000)
+    assert answers[0].definite is False
+
+
 def test_a_follower_hears_of_it_from_the_leader():
     sim = reign()
     sim.enlist("d")
