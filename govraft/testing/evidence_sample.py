@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from govraft.core.codec.base64_text import to_base64
 from govraft.core.codec.envelope import pae, seal
 from govraft.core.codec.note import Checkpoint, Note, NoteSignature, cosignature_key_id, cosigned_message, format_note
 from govraft.core.convergence.certificate import key_name
@@ -19,7 +20,6 @@ from govraft.core.evidence.chain import encode_chain
 from govraft.core.evidence.denial import encode_denial_file
 from govraft.core.evidence.epochs import EpochLink
 from govraft.core.evidence.equivocation import encode_equivocation_file
-from govraft.core.evidence.files import to_text
 from govraft.core.evidence.lineage_proof import EarlierLineage, encode_proof_file
 from govraft.core.evidence.permit_file import encode_permit_file
 from govraft.core.evidence.receipt import encode_receipt_file
@@ -105,8 +105,8 @@ class EvidenceSample:
         key = self.sample.node_keys[node] = seeded_key(f"node {node}")
         fields = MemberFields(
             id=node,
-            public_key=to_text(key.public_key().public_bytes_raw()),
-            certificate=to_text(node_certificate(node, key)),
+            public_key=to_base64(key.public_key().public_bytes_raw()),
+            certificate=to_base64(node_certificate(node, key)),
             address=f"127.0.0.1:{7000 + int(node[1:])}",
         )
         self._change(MemberAdd(**self.sample.header(), member=fields), also=node)

@@ -109,7 +109,7 @@ ENFORCEMENT_MUTANTS = (
     Mutant(
         "marks-on-groups-not-looked-up",
         "a mark on a group or ancestor denies its members",
-        _MARKS,
+        "govraft/core/machine/ancestry.py",
         "        for parent in entity.parents if entity is not None else ():\n",
         "        for parent in ():\n",
         _GATE_TESTS,

@@ -167,10 +167,10 @@ EVIDENCE_MUTANTS = (
     Mutant(
         "stray-base64-accepted",
         "one spelling of an envelope's bytes only",
-        "govraft/core/codec/envelope.py",
-        'if base64.b64encode(data).decode("ascii") == text:',
-        "if data:",
-        ("tests/unit/core/codec/test_envelope.py",),
+        "govraft/core/codec/base64_text.py",
+        "return data if to_base64(data) == text else None",
+        "return data",
+        ("tests/unit/core/codec/test_base64_text.py",),
     ),
     Mutant(
         "envelope-key-twice",

@@ -12,13 +12,13 @@ Source: https://github.com/secure-systems-lab/dsse, protocol.md and envelope.md,
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import msgspec
 
+from govraft.core.codec.base64_text import from_base64
 from govraft.core.codec.canonical import pack_json
 from govraft.core.crypto.digests import digest
 from govraft.core.crypto.keys import key_id
@@ -128,15 +128,10 @@ def _fields(value: object, what: str, names: tuple[str, ...]) -> tuple[Any, ...]
 
 
 def _base64(text: object, field: str) -> bytes:
-    if isinstance(text, str) and text.isascii():
-        try:
-            data = base64.b64decode(text, validate=True)
-        except binascii.Error:
-            data = b""
-        # Decoders forgive stray bits behind the last byte; one spelling only.
-        if base64.b64encode(data).decode("ascii") == text:
-            return data
-    raise DecodeError(f"envelope: `{field}` is not standard base64 with padding")
+    data = from_base64(text) if isinstance(text, str) else None
+    if data is None:
+        raise DecodeError(f"envelope: `{field}` is not standard base64 with padding")
+    return data
 
 
 def _is_unicode(text: str) -> bool:

@@ -28,8 +28,9 @@ from govraft.core.decision.boundaries import check_boundaries
 from govraft.core.decision.conditions import check_conditions
 from govraft.core.decision.finding import Finding, denied
 from govraft.core.decision.grants import Reach
-from govraft.core.decision.marks import find_mark, with_ancestors, without_marked
+from govraft.core.decision.marks import find_mark, without_marked
 from govraft.core.decision.policy_shelf import PolicyShelf
+from govraft.core.machine.ancestry import with_ancestors
 from govraft.core.machine.machine import Machine
 from govraft.core.machine.records import Entity
 from govraft.core.model.ids import canonical_uid

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
 from govraft.core.decision.finding import Finding, denied
 from govraft.core.machine.enforcement import INVALIDATED, ISOLATED, QUARANTINED, REVOKED
 from govraft.core.machine.machine import Machine
-from govraft.core.machine.records import Entity
 from govraft.core.model.reasons import Reason
 
-__all__ = ["find_mark", "with_ancestors", "without_marked"]
+__all__ = ["find_mark", "without_marked"]
 
 _REASONS = (
     (REVOKED, Reason.REVOKED),
@@ -53,16 +52,3 @@ def without_marked(machine: Machine, finding: Finding) -> Finding:
         return finding._replace(policies=left)
     stopped = next((mark for mark in marks.values() if mark is not None), None)
     return (stopped or denied(Reason.POLICY_ERROR, "no policy determined it"))._replace(policies=finding.policies)
-
-
-def with_ancestors(entities: Mapping[str, Entity], uid: str) -> Iterator[str]:
-    """A canonical uid and all groups above it, each once."""
-    seen, todo = {uid}, [uid]
-    while todo:
-        current = todo.pop()
-        yield current
-        entity = entities.get(current)
-        for parent in entity.parents if entity is not None else ():
-            if parent not in seen:
-                seen.add(parent)
-                todo.append(parent)

@@ -21,10 +21,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from govraft.core.codec.base64_text import to_base64
 from govraft.core.codec.note import Checkpoint
 from govraft.core.convergence.certificate import IsValid, verify_certificate
 from govraft.core.crypto.keys import verify
-from govraft.core.evidence.files import malformed, to_bytes, to_text
+from govraft.core.evidence.files import malformed, to_bytes
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.lineage.proofs import verify_inclusion
 from govraft.core.machine import trie
@@ -189,10 +190,10 @@ def encode_links(links: Iterable[EpochLink]) -> list[dict[str, Any]]:
     return [
         {
             "epoch": link.epoch,
-            "leaf": to_text(link.leaf),
-            "records": {key: to_text(value) for key, value in sorted(link.records.items())},
+            "leaf": to_base64(link.leaf),
+            "records": {key: to_base64(value) for key, value in sorted(link.records.items())},
             "note": link.note.decode("utf-8"),
-            "proof": [to_text(node) for node in link.proof],
+            "proof": [to_base64(node) for node in link.proof],
         }
         for link in links
     ]

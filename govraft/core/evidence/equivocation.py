@@ -12,12 +12,13 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from govraft.core.codec.base64_text import to_base64
 from govraft.core.codec.note import Checkpoint, cosignature_key_id, cosigned_message, parse_note
 from govraft.core.convergence.certificate import IsValid, key_name, open_ack
 from govraft.core.convergence.messages import Kind, Signed
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.chain import open_chain
-from govraft.core.evidence.files import decode_file, encode_file, to_bytes, to_text
+from govraft.core.evidence.files import decode_file, encode_file, to_bytes
 from govraft.core.model.electorate import Electorate, Member
 from govraft.core.model.genesis import Genesis
 from govraft.errors import CertificateError, DecodeError, VerificationError
@@ -134,8 +135,8 @@ def encode_equivocation_file(first: bytes, second: bytes, *, cluster: str, links
         {
             "format": EQUIVOCATION_FORMAT,
             "cluster": cluster,
-            "first": to_text(first),
-            "second": to_text(second),
+            "first": to_base64(first),
+            "second": to_base64(second),
             "epochs": list(links),
         }
     )

@@ -9,14 +9,13 @@ numbers or characters on which readers differ.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from govraft.core.codec.base64_text import from_base64
 from govraft.core.codec.canonical import pack_json, unpack_json
 from govraft.errors import InputError, VerificationError
 
@@ -29,7 +28,6 @@ __all__ = [
     "parse_json",
     "to_bytes",
     "to_nodes",
-    "to_text",
 ]
 
 EVIDENCE_BYTES_MAX = 4 * 1024 * 1024
@@ -114,23 +112,14 @@ _ANY_LAYOUT = json.JSONDecoder(
 )
 
 
-def to_text(data: bytes) -> str:
-    """Standard base64, with padding."""
-    return base64.b64encode(data).decode("ascii")
-
-
 def to_bytes(text: str, *, what: str) -> bytes:
     """The bytes behind base64 text; `what` names the field in the error.
 
     Raises:
         VerificationError: Not standard base64, or another spelling of it.
     """
-    try:
-        data = base64.b64decode(text.encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error) as error:
-        raise malformed(f"`{what}` is not standard base64 with padding") from error
-    # Decoders forgive stray bits behind the last byte; one spelling only.
-    if to_text(data) != text:
+    data = from_base64(text)
+    if data is None:
         raise malformed(f"`{what}` is not standard base64 with padding")
     return data
 

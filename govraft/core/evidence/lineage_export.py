@@ -28,13 +28,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from govraft.core.codec.base64_text import to_base64
 from govraft.core.codec.canonical import pack
 from govraft.core.convergence.certificate import verify_lease
 from govraft.core.convergence.messages import Kind, ProvenChange, Signed
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.certificate import ProvenCheckpoint, prove_in_history
 from govraft.core.evidence.epochs import EpochHistory
-from govraft.core.evidence.files import malformed, parse_json, to_bytes, to_text
+from govraft.core.evidence.files import malformed, parse_json, to_bytes
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import entry_digest
 from govraft.core.machine.machine import Machine
@@ -113,7 +114,7 @@ def encode_header(genesis: Genesis, *, last: int) -> bytes:
 
 def encode_record(seq: int, leaf: bytes, entry: bytes | None) -> bytes:
     """The line of one seq."""
-    return _line({"seq": seq, "leaf": to_text(leaf), "entry": None if entry is None else to_text(entry)})
+    return _line({"seq": seq, "leaf": to_base64(leaf), "entry": None if entry is None else to_base64(entry)})
 
 
 def encode_epoch(epoch: int, lease: bytes) -> bytes:
@@ -123,7 +124,7 @@ def encode_epoch(epoch: int, lease: bytes) -> bytes:
         epoch: Of the electorate after it.
         lease: The signed joint lease for that seq.
     """
-    return _line({"epoch": epoch, "lease": to_text(lease)})
+    return _line({"epoch": epoch, "lease": to_base64(lease)})
 
 
 def encode_end(certificate: bytes) -> bytes:

@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from govraft.core.codec.base64_text import to_base64
 from govraft.core.evidence.certificate import ProvenCheckpoint, prove_checkpoint
 from govraft.core.evidence.epochs import decode_links
-from govraft.core.evidence.files import decode_file, encode_file, malformed, to_bytes, to_nodes, to_text
+from govraft.core.evidence.files import decode_file, encode_file, malformed, to_bytes, to_nodes
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.lineage.proofs import verify_consistency, verify_inclusion
 from govraft.core.model.genesis import Genesis
@@ -84,12 +85,16 @@ def encode_proof_file(
     """
     before = None
     if earlier is not None:
-        before = {"seq": earlier.seq, "root": to_text(earlier.root), "proof": [to_text(node) for node in earlier.proof]}
+        before = {
+            "seq": earlier.seq,
+            "root": to_base64(earlier.root),
+            "proof": [to_base64(node) for node in earlier.proof],
+        }
     return encode_file(
         {
             "format": PROOF_FORMAT,
-            "leaf": to_text(leaf),
-            "proof": [to_text(node) for node in proof],
+            "leaf": to_base64(leaf),
+            "proof": [to_base64(node) for node in proof],
             "certificate": certificate.decode("utf-8"),
             "earlier": before,
             "epochs": list(links),

@@ -23,9 +23,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from govraft.core.codec.base64_text import to_base64
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.chain import Chain, open_chain, prove_exact
-from govraft.core.evidence.files import decode_file, encode_file, malformed, to_bytes, to_nodes, to_text
+from govraft.core.evidence.files import decode_file, encode_file, malformed, to_bytes, to_nodes
 from govraft.core.evidence.permit import permit_statement, verify_permit
 from govraft.core.evidence.sealed import SealedFields, fields_of
 from govraft.core.evidence.statements import PermitStatement, request_digest
@@ -98,8 +99,8 @@ def encode_permit_file(
         {
             "format": PERMIT_FORMAT,
             "envelope": fields_of(envelope),
-            "leaf": to_text(leaf),
-            "proof": [to_text(node) for node in proof],
+            "leaf": to_base64(leaf),
+            "proof": [to_base64(node) for node in proof],
             "certificate": certificate.decode("utf-8"),
             "epochs": list(links),
         }

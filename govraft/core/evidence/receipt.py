@@ -28,12 +28,13 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from govraft.core.codec.base64_text import to_base64
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.convergence.certificate import VerifiedLease, verify_lease
 from govraft.core.convergence.messages import Ack, Kind, Lease, Signed
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.epochs import EpochHistory, decode_links, verify_epochs
-from govraft.core.evidence.files import MALFORMED, parse_json, to_bytes, to_nodes, to_text
+from govraft.core.evidence.files import MALFORMED, parse_json, to_bytes, to_nodes
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.lineage.proofs import verify_inclusion
 from govraft.core.machine.entry import encode_entry, entry_digest
@@ -129,11 +130,11 @@ def encode_receipt_file(
         "outcome": receipt.outcome,
         "seq": receipt.seq,
         "certified_seq": receipt.certified_seq,
-        "leaf": to_text(receipt.leaf),
-        "proof": [to_text(node) for node in receipt.proof],
-        "lease": to_text(receipt.lease),
+        "leaf": to_base64(receipt.leaf),
+        "proof": [to_base64(node) for node in receipt.proof],
+        "lease": to_base64(receipt.lease),
         "epochs": list(links),
-        "envelope": to_text(envelope),
+        "envelope": to_base64(envelope),
     }
 
 

@@ -7,13 +7,14 @@ direction; an entity without children, the usual case, costs only its ancestors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from govraft.core.machine.records import Entity
 from govraft.core.machine.views import EntitiesView
 from govraft.core.model.limits import ENTITY_PARENT_CHAIN
 from govraft.core.model.outcome import Rejected, Rejection
 
-__all__ = ["check_ancestry"]
+__all__ = ["check_ancestry", "with_ancestors"]
 
 
 class _Cycle(Exception):  # noqa: N818 - a finding
@@ -87,3 +88,16 @@ def _height(start: str, neighbours: Callable[[str], Iterable[str]], heights: dic
             open_uids.add(other)
             stack.append(_Frame(other, neighbours(other)))
     return heights[start]
+
+
+def with_ancestors(entities: Mapping[str, Entity], uid: str) -> Iterator[str]:
+    """A canonical uid and all groups above it, each once."""
+    seen, todo = {uid}, [uid]
+    while todo:
+        current = todo.pop()
+        yield current
+        entity = entities.get(current)
+        for parent in entity.parents if entity is not None else ():
+            if parent not in seen:
+                seen.add(parent)
+                todo.append(parent)

@@ -19,12 +19,11 @@ one of them or none, until one expires, or until the attestors agree again.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 
 import msgspec
 
+from govraft.core.codec.base64_text import from_base64
 from govraft.core.codec.envelope import Envelope, decode_envelope
 from govraft.core.codec.in_toto import STATEMENT_TYPE, Statement, decode_statement
 from govraft.core.machine.attestation_view import ATTESTATION_PREFIX, Attestation
@@ -164,10 +163,10 @@ def _entity(text: str) -> str | Rejected:
 
 def _open(text: str) -> tuple[bytes, Envelope, Statement] | Rejected:
     """The bytes of a statement's envelope, the envelope, and what its payload comes to."""
+    data = from_base64(text)
+    if data is None:
+        return Rejected(Rejection.ATTESTATION_INVALID, "`statement` is not standard base64 with padding")
     try:
-        data = base64.b64decode(text, validate=True)
-        if base64.b64encode(data).decode("ascii") != text:
-            return Rejected(Rejection.ATTESTATION_INVALID, "`statement` is not standard base64 with padding")
         envelope = decode_envelope(data)
         if envelope.payload_type != STATEMENT_TYPE:
             return Rejected(Rejection.ATTESTATION_INVALID, f"the statement's payload type must be `{STATEMENT_TYPE}`")
@@ -176,7 +175,7 @@ def _open(text: str) -> tuple[bytes, Envelope, Statement] | Rejected:
         return data, envelope, decode_statement(envelope.payload)
     except LimitExceededError as error:
         return Rejected(Rejection.LIMIT_EXCEEDED, str(error))
-    except (DecodeError, binascii.Error) as error:
+    except DecodeError as error:
         return Rejected(Rejection.ATTESTATION_INVALID, str(error))
 
 

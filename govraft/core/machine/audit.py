@@ -7,9 +7,7 @@ none of them is taken up again.
 
 from __future__ import annotations
 
-import base64
-import binascii
-
+from govraft.core.codec.base64_text import from_base64
 from govraft.core.lineage.proofs import verify_consistency
 from govraft.core.machine.anchor_view import ANCHOR_PREFIX, Anchor, former_log_key
 from govraft.core.machine.requirement import Requirement
@@ -83,11 +81,8 @@ def _extends(last: Anchor, size: int, root: bytes, proof: list[bytes]) -> Reject
 def _decode_proof(proof: tuple[str, ...]) -> list[bytes] | None:
     nodes = []
     for text in proof:
-        try:
-            node = base64.b64decode(text, validate=True)
-        except binascii.Error:
-            return None
-        if len(node) != 32 or base64.b64encode(node).decode("ascii") != text:
+        node = from_base64(text)
+        if node is None or len(node) != 32:
             return None
         nodes.append(node)
     return nodes

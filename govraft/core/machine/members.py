@@ -12,9 +12,7 @@ decided here.
 
 from __future__ import annotations
 
-import base64
-import binascii
-
+from govraft.core.codec.base64_text import from_base64
 from govraft.core.convergence.messages import Ack, Kind, Signed
 from govraft.core.crypto.keys import key_id
 from govraft.core.machine.electorate_view import EPOCH_KEY, MEMBER_PREFIX, RETIRED_PREFIX, EpochRecord
@@ -137,7 +135,7 @@ def _new_member(state: State, fields: MemberFields, context: Context, *, voter: 
     key = decode_new_key(state, fields.public_key)
     if isinstance(key, Rejected):
         return key
-    certificate = _decode_base64(fields.certificate)
+    certificate = from_base64(fields.certificate)
     if certificate is None or len(certificate) > limits.CERTIFICATE_BYTES or key not in certificate:
         message = f"the certificate of `{fields.id}` does not hold its key, or is over {limits.CERTIFICATE_BYTES} bytes"
         return Rejected(Rejection.MEMBER_INVALID, message)
@@ -152,7 +150,7 @@ def _new_member(state: State, fields: MemberFields, context: Context, *, voter: 
 
 def _signed_ack(text: str, member: Member, context: Context) -> Ack | None:
     """The ack in a piece of evidence, if that member's key signed it and it speaks for that member."""
-    data = _decode_base64(text)
+    data = from_base64(text)
     try:
         signed = None if data is None else Signed.decode(data, Kind.ACK)
         if signed is None or signed.signer != member.id:
@@ -164,15 +162,6 @@ def _signed_ack(text: str, member: Member, context: Context) -> Ack | None:
     except InputError:
         return None
     return ack if ack.node == member.id else None
-
-
-def _decode_base64(text: str) -> bytes | None:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    # Decoders forgive stray bits behind the last byte; one spelling only.
-    return data if base64.b64encode(data).decode("ascii") == text else None
 
 
 def _unknown(identifier: str) -> Rejected:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-
+from govraft.core.codec.base64_text import from_base64
 from govraft.core.crypto.keys import is_sound_key, key_id
 from govraft.core.machine.state import Context, State
 from govraft.core.model.outcome import Rejected, Rejection
@@ -19,12 +17,8 @@ def decode_new_key(state: State, text: str) -> bytes | Rejected:
         state: Says which keys are or were in use.
         text: The key in standard base64.
     """
-    try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    # Decoders forgive stray bits behind the last byte; one spelling only.
-    if not is_sound_key(key) or base64.b64encode(key).decode("ascii") != text:
+    key = from_base64(text)
+    if key is None or not is_sound_key(key):
         return Rejected(Rejection.KEY_INVALID, f"`{text[:64]}` is not a usable Ed25519 key, make another one")
     name = key_id(key)
     # SAFETY: a key in two places would count twice, and a retired one may be in wrong hands.

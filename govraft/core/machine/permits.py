@@ -8,12 +8,12 @@ A used permit is remembered until it runs out: from then on it is void anyway, a
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 
+from govraft.core.codec.base64_text import from_base64
 from govraft.core.evidence.permit import verify_permit
 from govraft.core.evidence.statements import PermitStatement
+from govraft.core.machine.ancestry import with_ancestors
 from govraft.core.machine.permit_view import PERMIT_PREFIX, UsedPermit
 from govraft.core.machine.records import mark_key
 from govraft.core.machine.requirement import Requirement
@@ -35,7 +35,7 @@ def of_shown_node(state: State, command: PermitRedeem) -> Requirement:
 
 def redeem_permit(state: State, command: PermitRedeem, context: Context) -> Changes | Rejected:
     """Use up a single-use permit."""
-    envelope = _decode_base64(command.permit)
+    envelope = from_base64(command.permit)
     if envelope is None:
         return Rejected(Rejection.EVIDENCE_INVALID, "`permit` is not standard base64 with padding")
     try:
@@ -93,20 +93,5 @@ def _targets(state: State, statement: PermitStatement) -> Iterator[tuple[TargetK
         yield TargetKind.DOMAIN, domain
     yield TargetKind.ACTION, statement.action
     for kind, uid in ((TargetKind.SUBJECT, statement.principal), (TargetKind.RESOURCE, statement.resource)):
-        seen, todo = {uid}, [uid]
-        while todo:
-            current = todo.pop()
-            yield kind, current
-            entity = state.entities.entities.get(current)
-            for parent in entity.parents if entity is not None else ():
-                if parent not in seen:
-                    seen.add(parent)
-                    todo.append(parent)
-
-
-def _decode_base64(text: str) -> bytes | None:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return None
-    return data if base64.b64encode(data).decode("ascii") == text else None
+        for name in with_ancestors(state.entities.entities, uid):
+            yield kind, name
