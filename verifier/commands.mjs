@@ -1,5 +1,6 @@
 // The shape of every command (docs/formats.md §4). What a command does to the state is not known here.
 
+import { compareText } from "./bytes.mjs";
 import { DecodeError } from "./errors.mjs";
 import { AUTHORITY_ID, NODE_ID, ROLES, TIME_MAX_MS } from "./genesis.mjs";
 import { parseCanonicalJson } from "./json.mjs";
@@ -21,11 +22,11 @@ const role = oneOf(...ROLES);
 const texts = list(text());
 const values = mapOf(anything);
 
-const target = {
-  kind: oneOf("subject", "resource", "action", "node", "policy", "attestation", "domain"),
-  id: text(),
-  reason,
-};
+const enforcement = [
+  { kind: oneOf("subject", "resource", "action", "node", "policy", "attestation", "domain"), reason },
+  { id: text(), targets: list(text(), { least: 1, most: 1000 }) },
+  namesTargets,
+];
 const assignments = list(record({ role, domain }), { least: 1 });
 const member = record({ id: node, public_key: base64, certificate: base64, address: text() });
 const grant = {
@@ -54,7 +55,7 @@ const bounds = {
   level_max: nullable(whole({ least: 0, most: 1000 })),
 };
 
-// Fields, and those that may be left out.
+// Fields, those that may be left out, and what else must hold.
 const COMMANDS = {
   "policy.publish": [
     {
@@ -73,11 +74,11 @@ const COMMANDS = {
   ],
   "entity.patch": [{ uid: text(), set: values, unset: texts, add_parents: texts, remove_parents: texts }],
   "entity.delete": [{ uids: list(text(), { least: 1 }) }],
-  quarantine: [target],
-  release: [target],
-  isolate: [target],
-  revoke: [target],
-  invalidate: [target],
+  quarantine: enforcement,
+  release: enforcement,
+  isolate: enforcement,
+  revoke: enforcement,
+  invalidate: enforcement,
   "authority.add": [{ id: authority, public_key: base64, assignments }],
   "authority.assign": [{ id: authority, assignments }],
   "authority.rotate": [{ keys: list(record({ id: authority, public_key: base64 }), { least: 1 }) }],
@@ -104,6 +105,7 @@ const COMMANDS = {
   "member.remove": [{ id: node, reason }],
   "member.rotate": [{ member }],
   "member.evict": [{ id: node, first: base64, second: base64 }],
+  "cluster.rules": [{ to: positive }],
   "domain.create": [{ id: domain, parent: domain }],
   "domain.move": [{ id: domain, parent: domain }],
   "domain.remove": [{ id: domain }],
@@ -137,6 +139,14 @@ export function decodeCommand({ payloadType, payload }) {
 }
 
 function fieldsOf(known, value) {
-  const [fields, optional] = COMMANDS[known];
-  return record({ ...header, ...fields }, optional)(value, known);
+  const [fields, optional, check = () => {}] = COMMANDS[known];
+  const found = record({ ...header, ...fields }, optional)(value, known);
+  check(found, known);
+  return found;
+}
+
+function namesTargets({ id, targets }, known) {
+  if ((id === undefined) === (targets === undefined)) throw new DecodeError(`\`${known}\` needs \`id\` or \`targets\``);
+  const isSorted = (targets ?? []).every((name, place) => place === 0 || compareText(targets[place - 1], name) < 0);
+  if (!isSorted) throw new DecodeError(`\`${known}.targets\` must be sorted, each once`);
 }

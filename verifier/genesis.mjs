@@ -41,7 +41,7 @@ const shape = record({
   ),
   authorities: list(record({ id: text({ pattern: AUTHORITY_ID }), public_key: text(), roles: list(role) })),
   thresholds: mapOf(whole({ least: 1 }), { keys: role }),
-});
+}, { rules: whole({ least: 2, most: 2n ** 53n }) });
 
 /**
  * Decode a genesis file: its fields, members and authorities with keys as bytes, and `clusterId`, `clusterDigest`,

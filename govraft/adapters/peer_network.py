@@ -56,7 +56,7 @@ class PeerNetwork:
         listen: tuple[str, int],
         address_of: Callable[[Member], tuple[str, int] | None],
         on_frame: Callable[[str, int, bytes], None],
-        on_link: Callable[[str, bool], None],
+        on_link: Callable[[str, bool, int], None],
         rng: random.Random,
         on_fault: Callable[[BaseException], None] | None = None,
     ) -> None:
@@ -70,7 +70,8 @@ class PeerNetwork:
             listen: Host and port to accept on; port 0 lets the system choose. A node without peers opens nothing.
             address_of: Where to dial a member; None if it cannot be dialled.
             on_frame: Given each received frame: member id, channel, payload.
-            on_link: Told when the sending link to a member comes up (True) or is lost (False).
+            on_link: Told when the sending link to a member comes up (True) or is lost (False), and by which newest
+                rules the member can apply, 0 when lost.
             rng: Spreads the reconnects; needs no secrecy.
             on_fault: Given whatever a callback raised, `InvariantViolation` above all; the node halts then. The
                 default hands it to the loop's exception handler.
@@ -226,9 +227,9 @@ class PeerNetwork:
             # Event loops take what a protocol raises for trouble with its connection, and go on.
             self._fault(error)
 
-    def _link_changed(self, peer_id: str, is_up: bool) -> None:  # noqa: FBT001 - the link's callback
+    def _link_changed(self, peer_id: str, is_up: bool, rules: int) -> None:  # noqa: FBT001 - the link's callback
         try:
-            self._on_link(peer_id, is_up)
+            self._on_link(peer_id, is_up, rules)
         except (Exception, InvariantViolation) as error:  # noqa: BLE001 - reported, and the node halts
             self._fault(error)
 

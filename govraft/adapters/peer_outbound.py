@@ -82,7 +82,7 @@ class OutboundLink:
         context: From `tls.client_context` for the target's pins.
         hello: Own cluster id, node id and session.
         events: Where trouble is counted.
-        on_link: Told of each change between up and down.
+        on_link: Told of each change between up and down; when up, with the newest rules that the member knows, else 0.
         rng: Spreads the back-off.
     """
 
@@ -92,7 +92,7 @@ class OutboundLink:
         context: ssl.SSLContext,
         hello: tuple[str, str, bytes],
         events: PeerEvents,
-        on_link: Callable[[str, bool], None],
+        on_link: Callable[[str, bool, int], None],
         rng: random.Random,
     ) -> None:
         self.target = target
@@ -130,7 +130,7 @@ class OutboundLink:
             return False
         self.flush()
         self._connection = None
-        self._on_link(self._peer_id, False)
+        self._on_link(self._peer_id, False, 0)
         connection.finish()
         asyncio.get_running_loop().call_later(FAREWELL_S, connection.abort)
         return True
@@ -235,7 +235,7 @@ class OutboundLink:
         self._connection = connection
         self._rose_s = asyncio.get_running_loop().time()
         self._events.recovered(self._peer_id)
-        self._on_link(self._peer_id, True)
+        self._on_link(self._peer_id, True, connection.rules)
 
     def _fall(self, connection: _Connection) -> None:
         connection.abort()
@@ -243,7 +243,7 @@ class OutboundLink:
         self._queue_bytes = 0
         if self._connection is not None:
             self._connection = None
-            self._on_link(self._peer_id, False)
+            self._on_link(self._peer_id, False, 0)
 
 
 class _Connection(asyncio.Protocol):
@@ -255,6 +255,8 @@ class _Connection(asyncio.Protocol):
         self.lost: asyncio.Future[str] = loop.create_future()
         self.is_writable = True
         self.member: Member | None = None
+        self.rules = 0
+        """Of the member's hello; 0 before it."""
         self._link = link
         self._decoder = FrameDecoder(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
@@ -312,7 +314,8 @@ class _Connection(asyncio.Protocol):
         frame = self._decoder.next_frame()
         if frame is None:
             return
-        accept_hello(frame, cluster_id=self._expected[0], node_id=self._expected[1])
+        hello = accept_hello(frame, cluster_id=self._expected[0], node_id=self._expected[1])
+        self.rules = hello.rules
         if self._decoder.buffered_bytes:
             raise DecodeError("the peer spoke out of turn")
         self.welcomed.set_result(None)

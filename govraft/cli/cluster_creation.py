@@ -27,6 +27,7 @@ from govraft.core.model.authority import Authority
 from govraft.core.model.electorate import Member
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import SOCKET_PATH_BYTES
+from govraft.core.model.rules import RULES_NEWEST
 from govraft.errors import ConfigError, GovraftError, InputError
 from govraft.node.config import load_config, load_genesis
 
@@ -196,6 +197,7 @@ def _make_genesis(plan: ClusterPlan, members: tuple[Member, ...], authorities: t
         members=members,
         authorities=authorities,
         thresholds={role.value: allotment.threshold for role, allotment in plan.authorities.items()},
+        rules=RULES_NEWEST,
     )
     # Decoded again: whatever a node would refuse is refused now, when it costs nothing.
     try:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 
+from govraft.cli.input_files import read_text
 from govraft.cli.settings import Settings, SigningCommand
 from govraft.cli.submission import Submitter, emit_receipt
 from govraft.core.model.commands import (
@@ -19,6 +22,7 @@ from govraft.core.model.commands import (
     TargetKind,
 )
 from govraft.core.model.ids import DOMAIN_ID_PATTERN, HEX_DIGEST_PATTERN, NODE_ID_PATTERN, parse_uid
+from govraft.core.model.limits import TARGETS
 from govraft.errors import InputError
 
 __all__ = ["invalidate", "isolate", "quarantine", "release", "revoke"]
@@ -33,22 +37,68 @@ _FORMS = {
 """How the id of a target must look, and what to call it; the ids of all others are entity uids."""
 
 
-def _enforce(settings: Settings, command: type[EnforcementCommand], kind: str, target: str, reason: str) -> None:
-    pattern, name = _FORMS.get(TargetKind(kind), ("", ""))
+def _enforce(
+    settings: Settings,
+    command: type[EnforcementCommand],
+    kind: str,
+    target: str | None,
+    source: Path | None,
+    reason: str,
+) -> None:
+    named: dict[str, Any]
+    if (target is None) is (source is None):
+        raise InputError("name one target as ID, or a file of them with `--from`")
+    if source is not None:
+        named = {"targets": _read_targets(source, TargetKind(kind))}
+    else:
+        _check_form(str(target), TargetKind(kind))
+        named = {"id": target}
+    submitter = Submitter(settings)
+    built = submitter.author.build(command, kind=TargetKind(kind), **named, reason=reason)
+    emit_receipt(settings, submitter.run([built]))
+
+
+def _check_form(target: str, kind: TargetKind) -> None:
+    pattern, name = _FORMS.get(kind, ("", ""))
     if not pattern:
         parse_uid(target)
     elif re.fullmatch(pattern, target) is None:
         raise InputError(f"`{target}` is not {name}")
-    submitter = Submitter(settings)
-    built = submitter.author.build(command, kind=TargetKind(kind), id=target, reason=reason)
-    emit_receipt(settings, submitter.run([built]))
+
+
+def _read_targets(source: Path, kind: TargetKind) -> tuple[str, ...]:
+    """The ids in a file, one a line, sorted, each once. Empty lines and those that begin with `#` do not count.
+
+    Raises:
+        InputError: It cannot be read, names nothing or too much, or a line is no such id: nothing was signed.
+    """
+    found = set()
+    for number, line in enumerate(read_text(source).splitlines(), 1):
+        target = line.strip()
+        if not target or target.startswith("#"):
+            continue
+        try:
+            _check_form(target, kind)
+        except InputError as error:
+            raise InputError(f"`{source}`, line {number}: {error}") from error
+        found.add(target)
+    if not 1 <= len(found) <= TARGETS:
+        raise InputError(f"`{source}` names {len(found)} targets, one command takes 1 to {TARGETS}; split the file")
+    return tuple(sorted(found))
 
 
 def _target_parameters(function: Callable[..., None]) -> Callable[..., None]:
     """What all five take."""
     for decorate in (
         click.option("--reason", required=True, help="Why, for people."),
-        click.argument("target", metavar="ID"),
+        click.option(
+            "--from",
+            "source",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help=f"Up to {TARGETS} ids, one a line, `-` for stdin: one signed command for all of them.",
+        ),
+        click.argument("target", metavar="[ID]", required=False),
         click.argument("kind", type=_KINDS),
     ):
         function = decorate(function)
@@ -58,38 +108,38 @@ def _target_parameters(function: Callable[..., None]) -> Callable[..., None]:
 @click.command(cls=SigningCommand)
 @_target_parameters
 @click.pass_obj
-def quarantine(settings: Settings, kind: str, target: str, reason: str) -> None:
+def quarantine(settings: Settings, kind: str, target: str | None, source: Path | None, reason: str) -> None:
     """Deny every request in which ID is the KIND, or belongs to it, until it is released."""
-    _enforce(settings, Quarantine, kind, target, reason)
+    _enforce(settings, Quarantine, kind, target, source, reason)
 
 
 @click.command(cls=SigningCommand)
 @_target_parameters
 @click.pass_obj
-def release(settings: Settings, kind: str, target: str, reason: str) -> None:
+def release(settings: Settings, kind: str, target: str | None, source: Path | None, reason: str) -> None:
     """End the quarantine of ID; or its isolation, which takes `root`."""
-    _enforce(settings, Release, kind, target, reason)
+    _enforce(settings, Release, kind, target, source, reason)
 
 
 @click.command(cls=SigningCommand)
 @_target_parameters
 @click.pass_obj
-def isolate(settings: Settings, kind: str, target: str, reason: str) -> None:
+def isolate(settings: Settings, kind: str, target: str | None, source: Path | None, reason: str) -> None:
     """As quarantine, but nobody except `root` can release it."""
-    _enforce(settings, Isolate, kind, target, reason)
+    _enforce(settings, Isolate, kind, target, source, reason)
 
 
 @click.command(cls=SigningCommand)
 @_target_parameters
 @click.pass_obj
-def revoke(settings: Settings, kind: str, target: str, reason: str) -> None:
+def revoke(settings: Settings, kind: str, target: str | None, source: Path | None, reason: str) -> None:
     """Deny every request in which ID is the KIND, or belongs to it, for ever."""
-    _enforce(settings, Revoke, kind, target, reason)
+    _enforce(settings, Revoke, kind, target, source, reason)
 
 
 @click.command(cls=SigningCommand)
 @_target_parameters
 @click.pass_obj
-def invalidate(settings: Settings, kind: str, target: str, reason: str) -> None:
+def invalidate(settings: Settings, kind: str, target: str | None, source: Path | None, reason: str) -> None:
     """Deny what rests on ID as it is now, until it is replaced: put anew, superseded, a later version activated."""
-    _enforce(settings, Invalidate, kind, target, reason)
+    _enforce(settings, Invalidate, kind, target, source, reason)

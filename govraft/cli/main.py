@@ -45,6 +45,7 @@ COMMANDS = {
     "quarantine": "govraft.cli.enforcement:quarantine",
     "release": "govraft.cli.enforcement:release",
     "revoke": "govraft.cli.enforcement:revoke",
+    "rules": "govraft.cli.rules:rules",
     "status": "govraft.cli.status:status",
     "submit": "govraft.cli.submit:submit",
     "verify": "govraft.cli.verify:verify",

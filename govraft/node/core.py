@@ -22,13 +22,15 @@ from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.evidence.chain import encode_chain
 from govraft.core.machine.entry import decode_entry
 from govraft.core.machine.machine import Machine
+from govraft.core.machine.rules import rules_of_records
 from govraft.core.model.electorate import Member
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import ENGINE_WINDOW_ENTRIES, SNAPSHOT_ENTRIES
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
+from govraft.core.model.rules import RULES_FIRST, RULES_NEWEST, explain_unknown_rules
 from govraft.core.model.verdict import Deny, Verdict
-from govraft.errors import CorruptionError, InputError
+from govraft.errors import AvailabilityError, CorruptionError, InputError
 from govraft.node.convergence import CONVERGENCE_CHANNEL, Convergence
 from govraft.node.cosigning import PERMIT_CHANNEL
 from govraft.node.effects import Effects, Send
@@ -118,6 +120,8 @@ class NodeCore:
         self._encoded_links: list[dict[str, Any]] = []
         self.epochs = Epochs(genesis, stored, settings.node_id, settings.public_key, is_valid)
         found = find_snapshot(stored, genesis, self.epochs.history, is_valid)
+        if found is not None and rules_of_records(found.snapshot.sections, genesis) > RULES_NEWEST:
+            found = None  # It may hold what cannot be read here: the journal is replayed up to where its rules begin.
         self.sequencer = self._make_sequencer(make_sequencer, stored, found)
         self._indexes = array("Q")
         if found is None:
@@ -186,16 +190,27 @@ class NodeCore:
         elif channel != PRESENCE_CHANNEL or payload:
             self.convergence.rejected_messages += 1
 
-    def on_link(self, peer: str, *, up: bool) -> None:
-        """Learn that frames to a member can be sent, or cannot."""
+    def on_link(self, peer: str, *, up: bool, rules: int = RULES_FIRST) -> None:
+        """Learn that frames to a member can be sent, or cannot.
+
+        Args:
+            peer: The member.
+            up: Whether they can.
+            rules: The newest number of the rules that it says it knows; without its word the first one.
+        """
         if up:
             self._links.add(peer)
+            self.submissions.peer_rules[peer] = rules
         else:
             self._links.discard(peer)
+            self.submissions.peer_rules.pop(peer, None)
         self.sequencer.link(peer, up)
 
     def submit(self, envelope: bytes, *, wait: str, timeout_ms: int, done: Done) -> None:
         """Take a command of a local client; see `Submissions.submit`."""
+        if not self.machine.knows_rules:
+            done(AvailabilityError(explain_unknown_rules(self.machine.rules), code="rules_unknown"))
+            return
         self.submissions.submit(envelope, wait, timeout_ms, done)
 
     def settle(self) -> None:
@@ -307,8 +322,9 @@ class NodeCore:
 
     def _send_raft(self, peer: str, frame: bytes) -> None:
         # An isolated node never probes: if the others elected it, nobody would get a lease again. So it is silent as
-        # a voter and candidate too (test_divergence.py::test_an_isolated_node_never_leads).
-        if self.convergence.isolation is not None:
+        # a voter and candidate too (test_divergence.py::test_an_isolated_node_never_leads). So is one that could not
+        # apply what it would lead the others to.
+        if self.convergence.isolation is not None or not self.machine.knows_rules:
             return
         self._effects.sends.append(Send(peer, RAFT_CHANNEL, frame))
 
@@ -338,6 +354,8 @@ class NodeCore:
 
     def _on_commit(self, index: int, term: int, entry: bytes) -> None:
         del term
+        if not self.machine.knows_rules:
+            return  # The journal keeps it for a govraft that does (test_unknown_rules.py).
         # SAFETY: Raft's numbers never enter the state; the index is only remembered, to find the entry's bytes again
         # (test_machine_determinism.py).
         applied = self.machine.apply(entry)
@@ -360,6 +378,8 @@ class NodeCore:
 
     def _check_replay(self, stored: StoredState) -> None:
         self._stored_leaves = []
+        if not self.machine.knows_rules:
+            return  # What an earlier, newer version applied beyond this is for such a version again.
         if self.machine.seq < len(stored.leaves):
             raise CorruptionError(
                 f"stored lineage has {len(stored.leaves)} leaves, but the journal replays only to seq "

@@ -35,6 +35,7 @@ from govraft.core.machine.machine import Machine
 from govraft.core.model.ids import ROOT_DOMAIN
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
+from govraft.core.model.rules import explain_unknown_rules
 from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.core.model.verdict import Allow, Deny, Verdict
 from govraft.node.convergence import Convergence
@@ -116,6 +117,9 @@ class Gate:
             record = convergence.isolation
             reason = Reason(record.reason) if record.reason in _REASONS else Reason.ISOLATED
             return Standing(None, reason, f"node is isolated: {record.detail}")
+        # SAFETY: what was committed since cannot be known here (test_unknown_rules.py::test_a_node_denies).
+        if not self._machine.knows_rules:
+            return Standing(None, Reason.NODE_STARTING, explain_unknown_rules(self._machine.rules))
         lease, now = convergence.lease, self._clock.boottime()
         if lease is None or not lease.is_live(now):
             return self._without_lease()

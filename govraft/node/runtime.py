@@ -138,10 +138,10 @@ class NodeRuntime:
             self._guarded(lambda: self._core.on_frame(peer, channel, payload))
             self.wake()
 
-    def on_link(self, peer: str, up: bool) -> None:  # noqa: FBT001 - the network's callback
-        """A member can be reached, or cannot."""
+    def on_link(self, peer: str, up: bool, rules: int) -> None:  # noqa: FBT001 - the network's callback
+        """A member can be reached, and knows rules up to that number; or it cannot be reached."""
         if not self._is_halted:
-            self._guarded(lambda: self._core.on_link(peer, up=up))
+            self._guarded(lambda: self._core.on_link(peer, up=up, rules=rules))
             self.wake()
 
     def check(self, request: Request, at_least: int) -> Verdict | asyncio.Future[Verdict]:

@@ -16,6 +16,7 @@ from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
+from govraft.core.model.rules import RULES_NEWEST
 from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Allow, Deny, Verdict
 from govraft.errors import (
@@ -271,6 +272,8 @@ class NodeService:
             "quorum": machine.electorate.quorum_count,
             "time": machine.time,
             "root": machine.root.hex(),
+            "rules": machine.rules,
+            "rules_known": RULES_NEWEST,
             "state_root": machine.state_root.hex(),
             "policy_version": 0 if active is None else active.version,
             "equivocators": sorted(convergence.equivocators),

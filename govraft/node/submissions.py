@@ -94,6 +94,8 @@ class Submissions:
         self._changes: set[bytes] = set()
         """Digests of the changes of the electorate that are queued or proposed: at most one."""
         self._flight_seq = 0
+        self.peer_rules: dict[str, int] = {}
+        """The newest number of the rules that each member said it knows, when its present connection began."""
 
     def submit(self, envelope: bytes, wait: str, timeout_ms: int, done: Done) -> None:
         """Take a command of a local client.

@@ -22,6 +22,7 @@ from govraft.core.model.authority import Authority, Role
 from govraft.core.model.commands import Command, encode_command, payload_type
 from govraft.core.model.electorate import Member, QuorumRule
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.rules import RULES_FIRST
 from govraft.core.model.units import WallMs
 
 __all__ = ["CREATED", "SampleCluster", "node_certificate", "seeded_key"]
@@ -62,6 +63,7 @@ class SampleCluster:
         attestors: int = 0,
         name: str = "sample",
         lease_ms: int = 1_000,
+        rules: int = RULES_FIRST,
     ) -> None:
         """Derive a cluster.
 
@@ -74,6 +76,7 @@ class SampleCluster:
             attestors: How many there are, 0 to 2: abe and ada.
             name: Name of the cluster; another name gives another cluster id, but the same keys.
             lease_ms: Lease length.
+            rules: Of the genesis.
         """
         ids = sorted(f"n{number}" for number in range(1, voters + observers + 1))
         self.node_keys = {node: seeded_key(f"node {node}") for node in ids}
@@ -106,6 +109,7 @@ class SampleCluster:
             members=members,
             authorities=authorities,
             thresholds={"operator": operators_needed, "policy": policies_needed, "root": 2},
+            rules=rules,
         )
         self.genesis = Genesis.decode(draft.encode())
 

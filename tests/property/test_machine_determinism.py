@@ -89,7 +89,7 @@ def test_a_difference_is_found() -> None:
 def test_histories_are_worth_their_time() -> None:
     """Every command is accepted, and refused; few reasons are never given; none is a defect."""
     seen: Counter[str] = Counter()
-    for seed in range(12):
+    for seed in range(18):
         seen += draw_history(seed).seen
     for name in COMMANDS:
         assert seen[f"{name} applied"], name

@@ -20,6 +20,7 @@ from govraft.core.machine.entry import encode_entry
 from govraft.core.model.electorate import QuorumRule
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import SNAPSHOT_ENTRIES
+from govraft.core.model.rules import RULES_NEWEST
 from govraft.core.model.units import NS_PER_MS, WallMs
 from govraft.errors import AvailabilityError, DecodeError
 from govraft.node.core import NodeCore, NodeSettings
@@ -113,7 +114,7 @@ class Arena(Network, Signing):
         )
         self.watcher.started(node)
         for other in self.nodes:
-            node.core.on_link(self.nodes[other].member_id, up=True)
+            node.core.on_link(self.nodes[other].member_id, up=True, rules=RULES_NEWEST)
 
     # What the adversary does.
 

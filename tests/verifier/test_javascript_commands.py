@@ -65,6 +65,14 @@ def _annotation(of: inspect.Type) -> Any:
 def structs(of: inspect.StructType) -> list[tuple[str, dict[str, Any]]]:
     """A struct with each field at each of its values in turn, without each, and with one too many."""
     good = fitting(of)
+    if "targets" not in good:
+        return changed(of, good)
+    # One of both names what a command is about.
+    forms = [{name: value for name, value in good.items() if name != left_out} for left_out in ("id", "targets")]
+    return [("both", good), *(each for form in forms for each in changed(of, form))]
+
+
+def changed(of: inspect.StructType, good: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     found = [("good", good), ("more", good | {"more": None})]
     for field in of.fields:
         found.append(

@@ -41,6 +41,7 @@ from govraft.core.machine.entry import entry_digest
 from govraft.core.machine.machine import Machine
 from govraft.core.model.genesis import FIRST_EPOCH, Genesis
 from govraft.core.model.outcome import Applied
+from govraft.core.model.rules import explain_unknown_rules
 from govraft.errors import CertificateError, GovraftError, InputError, LineageError, VerificationError
 
 __all__ = [
@@ -232,6 +233,8 @@ class _Replay:
         claimed = _decode_leaf(leaf, seq)
         if entry_digest(entry) != claimed.entry_digest:
             raise LineageError(f"the entry of seq {seq} is not the one that its leaf commits to")
+        if not self.machine.knows_rules:
+            raise LineageError(f"seq {seq} cannot be replayed: {explain_unknown_rules(self.machine.rules)}")
         return self.machine.apply(entry).leaf
 
     def certify(self, epoch: int, lease: bytes) -> None:

@@ -31,7 +31,7 @@ from govraft.core.machine.requirement import satisfy
 from govraft.core.machine.state import State
 from govraft.core.model import limits
 from govraft.core.model.authority import Role
-from govraft.core.model.commands import Command, command_name, decode_command
+from govraft.core.model.commands import Command, command_name, decode_command, rules_needed
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import DecodeError, InputError, LimitExceededError, SignatureError
 
@@ -84,7 +84,7 @@ def admit(
     signed = _verify(state, opened, is_valid)
     if isinstance(signed, Rejected):
         return signed
-    command = _decode(opened)
+    command = _decode(opened, state.rules)
     if isinstance(command, Rejected):
         return command
     refused = _check_header(command, cluster_id, time)
@@ -134,15 +134,21 @@ def _verify(state: State, envelope: Envelope, is_valid: IsValid) -> list[str] | 
         return Rejected(Rejection.KEY_DUPLICATE if duplicate else Rejection.SIGNATURE_INVALID, str(error))
 
 
-def _decode(envelope: Envelope) -> Command | Rejected:
+def _decode(envelope: Envelope, rules: int) -> Command | Rejected:
     name = command_name(envelope.payload_type)
     if name is None:
         return Rejected(Rejection.PAYLOAD_TYPE_UNKNOWN)
     try:
-        return decode_command(name, envelope.payload)
+        command = decode_command(name, envelope.payload)
     except InputError as error:
         not_canonical = error.code == NOT_CANONICAL
         return Rejected(Rejection.PAYLOAD_NOT_CANONICAL if not_canonical else Rejection.PAYLOAD_MALFORMED, str(error))
+    # SAFETY: what a number of the rules does not know stays what it was under it, on every node and in every replay
+    # (test_numbered_rules.py::test_a_list_of_targets_needs_rules_2).
+    if rules_needed(command) > rules:
+        message = f"{name}: such a payload needs rules {rules_needed(command)}, the cluster goes by {rules}"
+        return Rejected(Rejection.PAYLOAD_MALFORMED, f"{message}; see `govraft rules --help`")
+    return command
 
 
 def _check_header(command: Command, cluster_id: str, time: int) -> Rejected | None:

@@ -20,6 +20,7 @@ class AppliedEntry(NamedTuple):
         envelope_digest: Of the envelope's, None when the entry holds none.
         command_id: Of the command, None unless it was authenticated: nobody can answer in another's name.
         touched: Names of the sections whose digest changed.
+        unchanged: Targets that the command listed and left as they were.
     """
 
     seq: int
@@ -29,3 +30,4 @@ class AppliedEntry(NamedTuple):
     envelope_digest: bytes | None
     command_id: str | None
     touched: frozenset[str]
+    unchanged: tuple[str, ...] = ()

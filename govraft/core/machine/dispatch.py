@@ -79,6 +79,7 @@ from govraft.core.machine.proposals import (
     withdraw_proposal,
 )
 from govraft.core.machine.requirement import Requirement, of_role
+from govraft.core.machine.rules import raise_rules
 from govraft.core.machine.state import Changes, Context, State
 from govraft.core.model.commands import (
     COMMANDS,
@@ -94,6 +95,7 @@ from govraft.core.model.commands import (
     AuthoritySuspend,
     BoundaryRemove,
     BoundarySet,
+    ClusterRules,
     Command,
     DomainCreate,
     DomainMove,
@@ -147,6 +149,7 @@ HANDLERS: dict[type[Command], Handler] = {
     EntityPut: Handler(put_entities, of_put_entities),
     EntityPatch: Handler(patch_entity, of_patched_entity),
     EntityDelete: Handler(delete_entities, of_deleted_entities),
+    ClusterRules: Handler(raise_rules),
     DomainCreate: Handler(create_domain, of_created),
     DomainMove: Handler(move_domain, of_moved),
     DomainRemove: Handler(remove_domain, of_removed),

@@ -1,6 +1,7 @@
 """The section `domains`, decoded: the tree of domains.
 
     domain/<id>     Domain
+    rules           Number of the rules, once it has been raised above that of the genesis
     removed/<id>    WallMs until which the name of a removed domain rests: nothing signed for that one meets its heir
 
 The root domain has no record: it is always there.
@@ -15,10 +16,11 @@ import msgspec
 
 from govraft.core.model.ids import ROOT_DOMAIN
 
-__all__ = ["DOMAIN_PREFIX", "REMOVED_PREFIX", "Domain", "DomainsView"]
+__all__ = ["DOMAIN_PREFIX", "REMOVED_PREFIX", "RULES_KEY", "Domain", "DomainsView"]
 
 DOMAIN_PREFIX = "domain/"
 REMOVED_PREFIX = "removed/"
+RULES_KEY = "rules"
 
 
 class Domain(msgspec.Struct, frozen=True):
@@ -38,7 +40,7 @@ class Domain(msgspec.Struct, frozen=True):
 
 
 _decode_domain = msgspec.msgpack.Decoder(Domain).decode
-_decode_time = msgspec.msgpack.Decoder(int).decode
+_decode_number = msgspec.msgpack.Decoder(int).decode
 
 
 class DomainsView:
@@ -48,6 +50,8 @@ class DomainsView:
         self.domains: dict[str, Domain] = {}
         self.resting: dict[str, int] = {}
         """WallMs until which a name rests, by the name; those that are over too, until they are removed."""
+        self.rules: int | None = None
+        """The number of the rules; None while it is that of the genesis."""
         self._paths: dict[str, tuple[str, ...]] = {}
 
     def path(self, domain: str) -> tuple[str, ...]:
@@ -82,6 +86,9 @@ class DomainsView:
 
     def note(self, key: str, value: bytes | None) -> None:
         """Take over a change of the section."""
+        if key == RULES_KEY:
+            self.rules = None if value is None else _decode_number(value)
+            return
         if key.startswith(REMOVED_PREFIX):
             self._note_removed(key[len(REMOVED_PREFIX) :], value)
             return
@@ -96,7 +103,7 @@ class DomainsView:
         if value is None:
             self.resting.pop(identifier, None)
         else:
-            self.resting[identifier] = _decode_time(value)
+            self.resting[identifier] = _decode_number(value)
 
     def _climb(self, domain: str) -> tuple[str, ...]:
         path = [domain]

@@ -7,6 +7,10 @@
     invalidated         and quarantined and isolated      NOT_QUARANTINED   and revoked       TARGET_STATE
     revoked             ALREADY_REVOKED ALREADY_REVOKED   NOT_QUARANTINED   ALREADY_REVOKED   ALREADY_REVOKED
 
+From rules 2 on a command may list many targets of one kind. It is signed as for all of them, and done whole or not at
+all. What one target alone would be refused for as `ALREADY_…`, `NOT_QUARANTINED` or `TARGET_STATE`, a list leaves as it
+is, and says so: an incident is one round, whatever others have stopped meanwhile.
+
 A release ends quarantine and isolation together, and nothing else. Nothing ends a revocation. An invalidation ends
 when the target is replaced, by whoever could have made it:
 
@@ -82,20 +86,23 @@ _EFFECT = re.compile(
 
 
 def of_target(state: State, command: EnforcementCommand) -> Requirement:
-    """A threshold of operators in the domain of the target."""
-    return Requirement(Role.OPERATOR, _domain_of(state, command))
+    """A threshold of operators in the domain of the target; of a list, in the lowest domain above all of them."""
+    # SAFETY: nobody stops more by a list than one by one. test_enforcement_lists.test_who_may_sign_a_list
+    return Requirement(Role.OPERATOR, _common(state, [_domain_of(state, command.kind, name) for name in command.ids]))
 
 
 def of_release(state: State, command: Release) -> Requirement:
     """As marking it took; of `root` if the target is isolated; for a domain, in the domain above it."""
-    domain, key = _domain_of(state, command), _key(command)
-    marks = {} if isinstance(key, Rejected) else state.entities.marks.get(key, {})
-    if command.kind is TargetKind.DOMAIN and domain != ROOT_DOMAIN:
-        domain = state.domains.path(domain)[1]
-    made_in = [marks[name].domain for name in _ENDED_BY_RELEASE if name in marks]
+    domains, is_isolated = [], False
+    for target in command.ids:
+        domain, key = _domain_of(state, command.kind, target), _key(command.kind, target)
+        marks = {} if isinstance(key, Rejected) else state.entities.marks.get(key, {})
+        if command.kind is TargetKind.DOMAIN and domain != ROOT_DOMAIN:
+            domain = state.domains.path(domain)[1]
+        domains += [domain, *(marks[name].domain for name in _ENDED_BY_RELEASE if name in marks)]
+        is_isolated |= ISOLATED in marks
     # SAFETY: a narrower author never lifts a wider one's mark. test_enforcement.test_who_may_release
-    common = state.domains.common([domain, *made_in])
-    return Requirement(Role.ROOT if ISOLATED in marks else Role.OPERATOR, common)
+    return Requirement(Role.ROOT if is_isolated else Role.OPERATOR, state.domains.common(domains))
 
 
 def quarantine(state: State, command: Quarantine, context: Context) -> Changes | Rejected:
@@ -116,7 +123,7 @@ def isolate(state: State, command: Isolate, context: Context) -> Changes | Rejec
 
 def revoke(state: State, command: Revoke, context: Context) -> Changes | Rejected:
     """Revoke a target for ever."""
-    if command.kind is TargetKind.DOMAIN and command.id == ROOT_DOMAIN:
+    if command.kind is TargetKind.DOMAIN and ROOT_DOMAIN in command.ids:
         return Rejected(Rejection.TARGET_INVALID, "nothing could follow the root domain, quarantine or isolate it")
     return _mark(state, command, context, REVOKED, {REVOKED: Rejection.ALREADY_REVOKED})
 
@@ -130,15 +137,19 @@ def invalidate(state: State, command: Invalidate, context: Context) -> Changes |
 def release(state: State, command: Release, context: Context) -> Changes | Rejected:
     """Release a target from quarantine and isolation. A revocation and an invalidation stay."""
     del context
-    key = _check_reason(command) or _key(command)
-    if isinstance(key, Rejected):
-        return key
-    marks = state.entities.marks.get(key, {})
-    left = {name: mark for name, mark in marks.items() if name not in _ENDED_BY_RELEASE}
-    if len(left) == len(marks):
-        return Rejected(Rejection.NOT_QUARANTINED, f"{_target(command)} is not quarantined")
+    keys = _check_reason(command) or _keys(command)
+    if isinstance(keys, Rejected):
+        return keys
     changes = Changes()
-    _store(changes, key, left)
+    for key, target in keys.items():
+        marks = state.entities.marks.get(key, {})
+        left = {name: mark for name, mark in marks.items() if name not in _ENDED_BY_RELEASE}
+        if len(left) < len(marks):
+            _store(changes, key, left)
+        elif command.targets:
+            changes.unchanged.append(target)
+        else:
+            return Rejected(Rejection.NOT_QUARANTINED, f"{_target(command.kind, target)} is not quarantined")
     return changes
 
 
@@ -200,9 +211,12 @@ def _is_reviewed(state: State, command: PolicyActivate, policy: bytes, mark: Mar
     return holds and command.domain in state.domains.path(mark.domain)
 
 
-def _domain_of(state: State, command: EnforcementCommand) -> str:
+def _common(state: State, domains: list[str]) -> str:
+    return domains[0] if len(domains) == 1 else state.domains.common(domains)
+
+
+def _domain_of(state: State, kind: TargetKind, name: str) -> str:
     """The domain of a target; the root for what has none, is unknown, or cannot be a target at all."""
-    kind, name = command.kind, command.id
     if kind is TargetKind.DOMAIN:
         return name if state.domains.path(name) else ROOT_DOMAIN
     if kind is TargetKind.POLICY:
@@ -212,52 +226,61 @@ def _domain_of(state: State, command: EnforcementCommand) -> str:
         attestation = state.attestations.by_digest.get(name)
         uid: str | None = None if attestation is None else attestation.entity
     else:
-        key = _key(command)
+        key = _key(kind, name)
         is_entity = kind in (TargetKind.SUBJECT, TargetKind.RESOURCE) and isinstance(key, str)
         uid = canonical_uid(name) if is_entity else None
     return ROOT_DOMAIN if uid is None else state.entities.domain(uid)
 
 
-def _key(command: EnforcementCommand) -> str | Rejected:
+def _keys(command: EnforcementCommand) -> dict[str, str] | Rejected:
+    """The targets by the keys of their marks: two spellings of a uid are one target."""
+    keys: dict[str, str] = {}
+    for name in command.ids:
+        key = _key(command.kind, name)
+        if isinstance(key, Rejected):
+            return key
+        keys.setdefault(key, name)
+    return keys
+
+
+def _key(kind: TargetKind, name: str) -> str | Rejected:
     """Key of the marks on a target, whether or not there is such a thing."""
-    kind = command.kind
     if kind not in (TargetKind.SUBJECT, TargetKind.RESOURCE, TargetKind.ACTION):
-        return mark_key(kind.value, command.id)
+        return mark_key(kind.value, name)
     try:
-        uid = parse_uid(command.id)
+        uid = parse_uid(name)
     except DecodeError as error:
         return Rejected(Rejection.TARGET_INVALID, str(error))
     # A mark of the wrong kind would be looked up by nobody: its author would believe the target stopped.
     if is_action_type(uid.type) is not (kind is TargetKind.ACTION):
-        return Rejected(Rejection.TARGET_INVALID, f"{_target(command)} cannot be that of a request")
+        return Rejected(Rejection.TARGET_INVALID, f"{_target(kind, name)} cannot be that of a request")
     # SAFETY: keyed by the canonical spelling, so no other one evades the mark. test_enforcement.test_spellings
     return mark_key(kind.value, str(uid))
 
 
-def _check_known(state: State, command: EnforcementCommand) -> Rejected | None:
+def _check_known(state: State, kind: TargetKind, name: str) -> Rejected | None:
     """Refuse to mark what does not exist, where that can be told."""
-    kind, name = command.kind, command.id
     if kind is TargetKind.POLICY:
-        return _check_policy(state, command)
+        return _check_policy(state, name)
     known = {
         TargetKind.NODE: lambda: state.electorate.find(name) is not None,
         TargetKind.DOMAIN: lambda: bool(state.domains.path(name)),
         TargetKind.ATTESTATION: lambda: name in state.attestations.by_digest,
     }
     if kind in known and not known[kind]():
-        return Rejected(Rejection.TARGET_UNKNOWN, f"{_target(command)} is not known in this cluster")
+        return Rejected(Rejection.TARGET_UNKNOWN, f"{_target(kind, name)} is not known in this cluster")
     return None
 
 
-def _check_policy(state: State, command: EnforcementCommand) -> Rejected | None:
-    text = state.policies.text(command.id)
+def _check_policy(state: State, name: str) -> Rejected | None:
+    target, text = _target(TargetKind.POLICY, name), state.policies.text(name)
     if text is None:
-        return Rejected(Rejection.TARGET_UNKNOWN, f"{_target(command)} is in no version that is kept")
+        return Rejected(Rejection.TARGET_UNKNOWN, f"{target} is in no version that is kept")
     # SAFETY: nobody takes a mark on a forbid for a measure: it would go on forbidding, and nothing else.
     # test_enforcement.test_only_permits_can_be_marked
     effect = next((match[1] for match in _EFFECT.finditer(text) if match[1]), None)
     if effect != "permit":
-        return Rejected(Rejection.TARGET_INVALID, f"{_target(command)} is no permit, publish a version without it")
+        return Rejected(Rejection.TARGET_INVALID, f"{target} is no permit, publish a version without it")
     return None
 
 
@@ -271,27 +294,32 @@ def _mark(
     state: State, command: EnforcementCommand, context: Context, name: str, refused_by: Mapping[str, Rejection]
 ) -> Changes | Rejected:
     """Add a mark, unless one of those that refuse it is there."""
-    key = _check_reason(command) or _key(command)
-    if isinstance(key, Rejected):
-        return key
-    refused = _check_known(state, command)
-    if refused is not None:
-        return refused
-    marks = state.entities.marks.get(key, {})
-    for other, rejection in refused_by.items():
-        if other in marks:
-            return Rejected(rejection, f"{_target(command)} is {other} already")
+    keys = _check_reason(command) or _keys(command)
+    if isinstance(keys, Rejected):
+        return keys
+    changes, kind, new = Changes(), command.kind, 0
+    for key, target in keys.items():
+        refused = _check_known(state, kind, target)
+        if refused is not None:
+            return refused
+        marks = state.entities.marks.get(key, {})
+        other = next((other for other in refused_by if other in marks), None)
+        if other is None:
+            mark = Mark(command.reason, context.authors, context.seq, context.time, _domain_of(state, kind, target))
+            _store(changes, key, {**marks, name: mark})
+            new += not marks
+        elif command.targets:
+            changes.unchanged.append(target)
+        else:
+            return Rejected(refused_by[other], f"{_target(kind, target)} is {other} already")
     most = room(state, limits.MARKS, Role.OPERATOR, context.authors)
-    if not marks and len(state.entities.marks) >= most:
-        return Rejected(Rejection.LIMIT_EXCEEDED, f"{most} targets are marked, release some")
-    changes = Changes()
-    mark = Mark(command.reason, context.authors, context.seq, context.time, _domain_of(state, command))
-    _store(changes, key, {**marks, name: mark})
+    if new and len(state.entities.marks) + new > most:
+        return Rejected(Rejection.LIMIT_EXCEEDED, f"{most} targets can be marked, release some")
     return changes
 
 
-def _target(command: EnforcementCommand) -> str:
-    return f"{command.kind.value} `{command.id[:512]}`"
+def _target(kind: TargetKind, name: str) -> str:
+    return f"{kind.value} `{name[:512]}`"
 
 
 def _store(changes: Changes, key: str, marks: Mapping[str, Mark]) -> None:

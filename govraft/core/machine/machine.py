@@ -11,6 +11,8 @@ Rules:
    that hashing decides. Raft's index and term never enter.
 3. All or nothing. Deciding changes nothing; a defect while deciding is `INTERNAL_ERROR`. A defect while committing
    leaves the state unknown, so it halts the node. So does running out of memory or stack: other nodes may not have.
+4. By the rules whose number the state holds (`core/model/rules.py`). Nothing is applied by rules that are not known:
+   ask `knows_rules` before.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.ids import ROOT_DOMAIN, canonical_uid
 from govraft.core.model.outcome import Applied, Outcome, Rejected, Rejection
+from govraft.core.model.rules import RULES_NEWEST, explain_unknown_rules
 from govraft.core.model.units import WallMs
 from govraft.errors import InputError, InvariantViolation, LineageError, require
 
@@ -130,9 +133,13 @@ class Machine:
         """Apply the next entry. Total and deterministic.
 
         Raises:
-            InvariantViolation: The state is unknown, or memory or stack ran out. Not an `Exception`: the node halts.
+            InvariantViolation: The state or its rules are unknown, or memory or stack ran out. Not an `Exception`: the
+                node halts.
         """
         require(self._consistent, "a change of the state was interrupted, restart the node")
+        # SAFETY: whoever does not know the rules would come to another state than the others
+        # (test_numbered_rules.py::test_nothing_is_applied_by_rules_that_are_not_known).
+        require(self.knows_rules, explain_unknown_rules(self.rules))
         decoded = self._decode_entry(entry)
         time, decision = self.time, _Decision(None, Changes(), Rejected(Rejection.ENTRY_MALFORMED), remember=False)
         if decoded is not None:
@@ -154,6 +161,8 @@ class Machine:
             The command if it would be applied, else the rejection.
         """
         require(self._consistent, "a change of the state was interrupted, restart the node")
+        if not self.knows_rules:
+            return Rejected(Rejection.INTERNAL_ERROR, explain_unknown_rules(self.rules))
         decision = self._decide(envelope, WallMs(max(self.time, now)))
         if isinstance(decision.outcome, Rejected) or decision.admitted is None:
             return decision.outcome if isinstance(decision.outcome, Rejected) else Rejected(Rejection.INTERNAL_ERROR)
@@ -242,6 +251,7 @@ class Machine:
             None if envelope is None else envelope_digest(envelope),
             None if admitted is None else admitted.command.command_id,
             touched,
+            tuple(changes.unchanged),
         )
 
     def _append_leaf(self, digest_of_entry: bytes, outcome: Outcome) -> bytes:
@@ -257,6 +267,16 @@ class Machine:
         return encoded
 
     # -- reading
+
+    @property
+    def rules(self) -> int:
+        """The number of the rules by which the next entry is applied."""
+        return self._state.rules
+
+    @property
+    def knows_rules(self) -> bool:
+        """Whether this govraft can apply entries by that number."""
+        return self.rules <= RULES_NEWEST
 
     @property
     def epoch(self) -> int:

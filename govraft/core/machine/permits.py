@@ -78,9 +78,9 @@ def _voided(state: State, statement: PermitStatement, context: Context) -> Rejec
         if stopped:
             return Rejected(Rejection.PERMIT_VOID, f"{kind.value} `{uid}` is {', '.join(sorted(stopped))} since")
     marks = [state.entities.marks.get(mark_key(TargetKind.POLICY.value, name)) for name in statement.policies]
-    # SAFETY: as in a decision, a permit rests on at least one policy that nothing marks
-    # (test_review_issue_governance.py::test_policies_that_were_all_stopped_void_a_permit).
-    if marks and all(marks):
+    # SAFETY: as in a decision, a permit rests on at least one policy that nothing marks; from rules 2 on one that names
+    # none is void too (test_review_issue_governance.py::test_policies_that_were_all_stopped_void_a_permit).
+    if (marks or state.rules >= 2) and all(marks):
         return Rejected(Rejection.PERMIT_VOID, "every policy that permitted it is stopped since")
     return None
 

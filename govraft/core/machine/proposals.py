@@ -43,6 +43,7 @@ from govraft.core.model.commands import (
     ProposalWithdraw,
     decode_command,
     proposal_digest,
+    rules_needed,
 )
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import InputError
@@ -215,6 +216,9 @@ def open_proposal(state: State, command: ProposalOpen, context: Context, *, rule
     inner = proposed_command(command)
     if isinstance(inner, Rejected):
         return inner
+    if rules_needed(inner) > state.rules:
+        message = f"such a command needs rules {rules_needed(inner)}, the cluster goes by {state.rules}"
+        return Rejected(Rejection.PROPOSAL_INVALID, message)
     changes = _close_expired(state, context)
     full = _check_room(state, command.author, changes)
     if full is not None:

@@ -60,12 +60,16 @@ class Context(NamedTuple):
 
 
 class Changes:
-    """What a handler wants changed: section, key, and new bytes or None to remove. Only `State.commit` does it."""
+    """What a handler wants changed: section, key, and new bytes or None to remove. Only `State.commit` does it.
 
-    __slots__ = ("by_section",)
+    `unchanged` names what a command listed and left as it is.
+    """
+
+    __slots__ = ("by_section", "unchanged")
 
     def __init__(self) -> None:
         self.by_section: dict[str, dict[str, bytes | None]] = {}
+        self.unchanged: list[str] = []
 
     def put(self, section: str, key: str, record: object) -> int:
         """Set a key to a record, and tell how many bytes it takes.
@@ -120,6 +124,7 @@ class State:
         self._sections = {name: _Section() for name in SECTIONS}
         self.digests: dict[str, bytes] = dict.fromkeys(SECTIONS, trie.EMPTY_DIGEST)
         self.state_root = b""
+        self._genesis_rules = genesis.rules
         self.policies = PoliciesView()
         self.entities = EntitiesView()
         self.audit = AuditView()
@@ -181,6 +186,11 @@ class State:
     def electorate(self) -> Electorate:
         """The members of the current epoch; the same object until they change."""
         return self.members.current
+
+    @property
+    def rules(self) -> int:
+        """The number of the rules by which the next entry is applied, known here or not."""
+        return self._genesis_rules if self.domains.rules is None else self.domains.rules
 
     def records(self, section: str) -> Mapping[str, bytes]:
         """The records of a section by key, as their exact bytes."""

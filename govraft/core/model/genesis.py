@@ -24,6 +24,7 @@ from govraft.core.model import limits
 from govraft.core.model.authority import Authority, Role
 from govraft.core.model.electorate import Electorate, Member, QuorumRule, is_address
 from govraft.core.model.ids import AUTHORITY_ID_PATTERN, NODE_ID_PATTERN
+from govraft.core.model.rules import RULES_FIRST, RULES_NEWEST, explain_unknown_rules
 from govraft.errors import DecodeError, InputError
 
 __all__ = ["FIRST_EPOCH", "REQUIRED_ROLES", "TIME_MAX_MS", "Genesis"]
@@ -64,6 +65,7 @@ class _GenesisFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     members: tuple[_MemberFile, ...]
     authorities: tuple[_AuthorityFile, ...]
     thresholds: dict[Role, Annotated[int, msgspec.Meta(ge=1)]]
+    rules: Annotated[int, msgspec.Meta(ge=RULES_FIRST)] = RULES_FIRST
 
 
 class Genesis(msgspec.Struct, frozen=True, dict=True):
@@ -81,6 +83,7 @@ class Genesis(msgspec.Struct, frozen=True, dict=True):
         members: Voters and observers, sorted by id.
         authorities: Sorted by id.
         thresholds: How many distinct keys of a role a command needs, by role name.
+        rules: By which the first entries are applied (`core/model/rules.py`); the file leaves out 1.
     """
 
     version: int
@@ -94,6 +97,7 @@ class Genesis(msgspec.Struct, frozen=True, dict=True):
     members: tuple[Member, ...]
     authorities: tuple[Authority, ...]
     thresholds: dict[str, int]
+    rules: int = RULES_FIRST
 
     @classmethod
     def decode(cls, data: bytes) -> Genesis:
@@ -127,6 +131,7 @@ class Genesis(msgspec.Struct, frozen=True, dict=True):
             members,
             authorities,
             {role.value: count for role, count in file.thresholds.items()},
+            file.rules,
         )
         # Enums and base64 leave no second spelling; should one ever appear, two files would mean one cluster.
         if genesis.encode() != data:
@@ -135,8 +140,11 @@ class Genesis(msgspec.Struct, frozen=True, dict=True):
 
     def encode(self) -> bytes:
         """The bytes of the genesis file."""
+        # Left out, 1 has one spelling: that of all files from before there were numbers.
+        rules = {} if self.rules == RULES_FIRST else {"rules": self.rules}
         return pack_json(
             {
+                **rules,
                 "version": self.version,
                 "name": self.name,
                 "created": self.created,
@@ -174,6 +182,8 @@ def _check_header(file: _GenesisFile) -> None:
         raise DecodeError(f"genesis: `version` is {file.version}, this govraft reads version 1")
     if _NAME.fullmatch(file.name) is None:
         raise DecodeError(f"genesis: `name` must be 1 to {limits.NAME_CHARS} printable characters")
+    if file.rules > RULES_NEWEST:
+        raise DecodeError(f"genesis: `rules`: {explain_unknown_rules(file.rules)}")
 
 
 def _member(item: _MemberFile, where: str) -> Member:

@@ -52,6 +52,8 @@ PROPOSAL_LIFE_MS = 7 * 24 * 3600 * 1000
 VOTERS = 9
 OBSERVERS = 64
 MARKS = 100_000
+TARGETS = 1_000
+"""In one command of enforcement: an incident is one round."""
 KNOWN_COMMANDS = 1_000_000
 """Some of these places are kept for commands of more signatures: see `Machine._room_for_commands`."""
 

@@ -87,6 +87,7 @@ class Rejection(StrEnum):
     PERMIT_USED = "permit_used"
     PARENT_OUTSIDE = "parent_outside"
     ENTITY_CLAIMED = "entity_claimed"
+    RULES_CONFLICT = "rules_conflict"
     # A defect of govraft itself, contained: the state is unchanged.
     INTERNAL_ERROR = "internal_error"
 

@@ -18,6 +18,7 @@ from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.electorate import QuorumRule
 from govraft.core.model.genesis import Genesis
+from govraft.core.model.rules import RULES_NEWEST
 from govraft.testing.sample import SampleCluster, node_certificate
 from govraft.testing.simulation.plan import Configuration
 from govraft.testing.simulation.workload import node_key
@@ -85,4 +86,4 @@ def _certificate(name: str, generation: int) -> bytes:
 
 @functools.lru_cache(maxsize=32)
 def _sample(voters: int, observers: int, quorum: QuorumRule) -> SampleCluster:
-    return SampleCluster(voters=voters, observers=observers, quorum=quorum, attestors=2)
+    return SampleCluster(voters=voters, observers=observers, quorum=quorum, attestors=2, rules=RULES_NEWEST)

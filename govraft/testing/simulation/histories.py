@@ -17,6 +17,7 @@ from typing import NamedTuple
 from govraft.core.machine.entry import encode_entry
 from govraft.core.machine.machine import Machine
 from govraft.core.model.commands import command_name, payload_type
+from govraft.core.model.rules import RULES_FIRST
 from govraft.core.model.units import WallMs
 from govraft.errors import GovraftError
 from govraft.testing.sample import CREATED, SampleCluster
@@ -50,14 +51,14 @@ class History(NamedTuple):
     seen: Counter[str]
 
 
-def sample() -> SampleCluster:
-    """The cluster of all histories."""
-    return SampleCluster(observers=1, attestors=2)
+def sample(rules: int = RULES_FIRST) -> SampleCluster:
+    """The cluster of all histories, by these rules at first."""
+    return SampleCluster(observers=1, attestors=2, rules=rules)
 
 
-def draw_history(seed: int, steps: int = STEPS) -> History:
+def draw_history(seed: int, steps: int = STEPS, rules: int = RULES_FIRST) -> History:
     """Draw `steps` entries, each on the state that the ones before it made."""
-    rng, cluster = random.Random(seed), sample()  # noqa: S311 - repeatable on purpose
+    rng, cluster = random.Random(seed), sample(rules)  # noqa: S311 - repeatable on purpose
     history = History(Machine(cluster.genesis), [], [], Counter())
     names, time = [name for name in sorted(ALL_FAMILIES) for _ in range(_OFTEN.get(name, 1))], int(CREATED)
     while len(history.entries) < steps:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
+from govraft.core.model.rules import RULES_NEWEST
 from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Deny, Verdict
 from govraft.errors import AvailabilityError, GovraftError, InvariantViolation, StorageError
@@ -161,7 +162,7 @@ class Host(Installation):
         core = self.core
         if core is not None:
             self._world.trace.note(self._world.agenda.now, f"link {peer} {int(is_up)}", self.name)
-            if self._guarded(lambda: core.on_link(peer, up=is_up)):
+            if self._guarded(lambda: core.on_link(peer, up=is_up, rules=RULES_NEWEST)):
                 self._wake()
 
     def check(self, request: Request, done: Answered) -> None:

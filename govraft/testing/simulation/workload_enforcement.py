@@ -35,8 +35,10 @@ _WRONG_SHARE = 0.1
 def draw_enforcement(rng: random.Random, stage: Stage) -> Drawn | None:
     """A mark or a release, of any kind of target."""
     kind = rng.choice(list(TargetKind))
-    target = _wrong_target(rng) if rng.random() < _WRONG_SHARE else _target(rng, stage, kind)
-    command = rng.choice(_KINDS)(**stage.header(), kind=kind, id=target, reason=f"drawn {rng.randrange(1_000)}")
+    count = rng.choice((1, 1, 1, 3)) if stage.machine.rules >= 2 else 1
+    names = [_wrong_target(rng) if rng.random() < _WRONG_SHARE else _target(rng, stage, kind) for _ in range(count)]
+    target: dict[str, Any] = {"id": names[0]} if count == 1 else {"targets": tuple(sorted(set(names)))}
+    command = rng.choice(_KINDS)(**stage.header(), kind=kind, **target, reason=f"drawn {rng.randrange(1_000)}")
     is_for_root = isinstance(command, Release) and rng.random() < 0.5
     authors = ("rita", "ruth") if is_for_root else rng.choice((("olga",), ("oscar",), ("olga", "oscar")))
     return signed_by(stage, command, *(("pat",) if rng.random() < _WRONG_SHARE else authors))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from govraft.core.model.commands import (
+    ClusterRules,
     Command,
     EntityDelete,
     EntityFields,
@@ -19,6 +20,7 @@ from govraft.core.model.commands import (
     Revoke,
     TargetKind,
 )
+from govraft.core.model.rules import RULES_NEWEST
 from govraft.testing.simulation.workload import Drawn, Stage, signed_by
 
 __all__ = ["draw_root"]
@@ -48,10 +50,14 @@ def draw_root(rng: random.Random, stage: Stage) -> Drawn | None:
         lambda: Quarantine(**header, **target),
         lambda: Release(**header, **target),
         lambda: Revoke(**header, **target),
+        # Never beyond what this govraft knows: nothing could be drawn any more.
+        lambda: ClusterRules(**header, to=rng.randint(1, RULES_NEWEST)),
         lambda: _publish(rng, stage),
         lambda: _activate(rng, stage),
     ]
     command = rng.choice(makers)()
+    if isinstance(command, ClusterRules):
+        return signed_by(stage, command, "rita", "ruth")
     return signed_by(stage, command, "pat" if isinstance(command, PolicyPublish | PolicyActivate) else "olga")
 
 

@@ -84,7 +84,7 @@ class Node:
             listen=ports[at or node_id],
             address_of=parse,
             on_frame=lambda peer, _channel, payload: self.frames.append((peer, payload)),
-            on_link=lambda *change: self.links.append(change),
+            on_link=lambda peer, is_up, _rules: self.links.append((peer, is_up)),
             rng=random.Random(1),
         )
 

@@ -104,7 +104,7 @@ class Node:
             "listen": addresses[node_id],
             "address_of": lambda member: addresses.get(member.id),
             "on_frame": lambda *frame: self.frames.append(frame),
-            "on_link": lambda *change: self.links.append(change),
+            "on_link": lambda peer, is_up, _rules: self.links.append((peer, is_up)),
             "rng": random.Random(1),
             "on_fault": self.faults.append,
         }

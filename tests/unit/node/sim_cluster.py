@@ -33,6 +33,7 @@ from govraft.core.model.commands import (
 from govraft.core.model.electorate import Member, QuorumRule
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import ENGINE_WINDOW_ENTRIES, SNAPSHOT_ENTRIES
+from govraft.core.model.rules import RULES_NEWEST
 from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
 from govraft.node.core import NodeCore, NodeSettings
 from govraft.node.effects import Effects
@@ -219,7 +220,7 @@ class Network:
         for node in self.nodes.values():
             for other in self.nodes.values():
                 if node.core and other.core and node.id != other.id:
-                    node.core.on_link(other.id, up=True)
+                    node.core.on_link(other.id, up=True, rules=RULES_NEWEST)
 
     # Time.
 
@@ -352,6 +353,7 @@ def make_genesis(
         members=members,
         authorities=holders,
         thresholds={"root": 1, "policy": 1, "operator": 1},
+        rules=RULES_NEWEST,
     )
     return Genesis.decode(file.encode())
 
@@ -445,9 +447,9 @@ class SimCluster(Network, Signing):
         for other in self.nodes.values():
             if other.id != name:
                 if (name, other.id) not in self.cut:
-                    node.core.on_link(other.id, up=True)
+                    node.core.on_link(other.id, up=True, rules=RULES_NEWEST)
                 if other.core is not None and (other.id, name) not in self.cut:
-                    other.core.on_link(name, up=True)
+                    other.core.on_link(name, up=True, rules=RULES_NEWEST)
 
     @property
     def leader(self) -> SimNode | None:

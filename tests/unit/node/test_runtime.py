@@ -41,8 +41,8 @@ class FakeCore:
     def on_frame(self, peer, channel, payload):
         self.frames.append((peer, channel, payload))
 
-    def on_link(self, peer, *, up):
-        self.links.append((peer, up))
+    def on_link(self, peer, *, up, rules):
+        self.links.append((peer, up, rules))
 
     def settle(self):
         self.settled += 1
@@ -245,7 +245,7 @@ def test_a_core_that_raises_halts_and_nothing_of_that_turn_leaves(error):
         assert bench.halted == [error]
         assert (bench.sent, bench.called) == ([], [])
         bench.runtime.on_frame("b", 1, b"frame")
-        bench.runtime.on_link("b", True)
+        bench.runtime.on_link("b", True, 2)
         assert bench.core.frames == bench.core.links == []
         assert bench.runtime.check(REQUEST, 0).reason is Reason.NODE_UNREACHABLE
         with pytest.raises(AvailabilityError, match="halted"):
@@ -478,9 +478,9 @@ def test_an_answer_that_cannot_be_given_halts_and_the_others_stay_silent():
 
 def test_the_core_hears_of_links():
     async def test(bench: Bench) -> None:
-        bench.runtime.on_link("b", True)
-        bench.runtime.on_link("b", False)
-        assert bench.core.links == [("b", True), ("b", False)]
+        bench.runtime.on_link("b", True, 2)
+        bench.runtime.on_link("b", False, 0)
+        assert bench.core.links == [("b", True, 2), ("b", False, 0)]
         before = bench.core.settled
         await turns()
         assert bench.core.settled > before

@@ -26,6 +26,7 @@ from govraft.core.model.commands.authorities import (
     ThresholdSet,
 )
 from govraft.core.model.commands.boundaries import BoundaryRemove, BoundarySet, Rate, Window
+from govraft.core.model.commands.cluster import ClusterRules
 from govraft.core.model.commands.domains import DomainCreate, DomainMove, DomainRemove
 from govraft.core.model.commands.enforcement import (
     EnforcementCommand,
@@ -56,6 +57,7 @@ from govraft.core.model.commands.proposals import (
     proposal_digest,
 )
 from govraft.core.model.limits import ENVELOPE_BYTES
+from govraft.core.model.rules import RULES_FIRST
 from govraft.errors import DecodeError
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "BallotChoice",
     "BoundaryRemove",
     "BoundarySet",
+    "ClusterRules",
     "Command",
     "CommandHeader",
     "DomainCreate",
@@ -117,6 +120,7 @@ __all__ = [
     "payload_type",
     "proposal_digest",
     "required_role",
+    "rules_needed",
 ]
 
 Command = CommandHeader
@@ -160,6 +164,7 @@ COMMANDS: dict[str, tuple[type[Command], Role | Signer]] = {
     "member.remove": (MemberRemove, Role.ROOT),
     "member.rotate": (MemberRotate, Role.ROOT),
     "member.evict": (MemberEvict, Signer.ANYONE),
+    "cluster.rules": (ClusterRules, Role.ROOT),
     "domain.create": (DomainCreate, Role.ROOT),
     "domain.move": (DomainMove, Role.ROOT),
     "domain.remove": (DomainRemove, Role.ROOT),
@@ -206,6 +211,11 @@ def required_role(command: Command) -> Role:
     if isinstance(signer, Signer):
         raise DecodeError(f"`{_NAMES[type(command)]}` is signed by {signer.value}, not by a role")
     return signer
+
+
+def rules_needed(command: Command) -> int:
+    """The number of the rules from which on a command of this shape exists; below it, it is malformed."""
+    return 2 if isinstance(command, EnforcementCommand) and command.targets else RULES_FIRST
 
 
 def encode_command(command: Command) -> bytes:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+import msgspec
+
 from govraft.core.model.commands.header import CommandHeader, ReasonText
+from govraft.core.model.limits import TARGETS
 
 __all__ = ["EnforcementCommand", "Invalidate", "Isolate", "Quarantine", "Release", "Revoke", "TargetKind"]
 
@@ -26,11 +29,36 @@ class TargetKind(StrEnum):
 
 
 class EnforcementCommand(CommandHeader, frozen=True, kw_only=True):
-    """What the enforcement commands share: a target, and why, for people."""
+    """What the enforcement commands share: one target or a list of them, and why, for people.
+
+    Attributes:
+        kind: Of the target or targets.
+        id: Of the one target.
+        targets: In its place, from rules 2 on: 1 to `TARGETS` ids, sorted, each once. All or none of it is done; a
+            target that is stopped already, or is not stopped when it is released, is left as it is.
+        reason: For people.
+    """
 
     kind: TargetKind
-    id: str
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    targets: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     reason: ReasonText
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError: None or both of `id` and `targets`, or no such list."""
+        if (self.id is msgspec.UNSET) is (self.targets is msgspec.UNSET):
+            raise ValueError("name one target as `id`, or 1 or more as `targets`")
+        if not 1 <= len(self.ids) <= TARGETS:
+            raise ValueError(f"`targets` has {len(self.ids)} ids, one command takes 1 to {TARGETS}")
+        if list(self.ids) != sorted(set(self.ids)):
+            raise ValueError("the ids of `targets` must be sorted, each once")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all targets, at least one."""
+        if self.id is not msgspec.UNSET:
+            return (self.id,)
+        return () if self.targets is msgspec.UNSET else self.targets
 
 
 class Quarantine(EnforcementCommand, frozen=True, kw_only=True):
