@@ -35,7 +35,7 @@ def test_an_isolated_node_denies_with_the_finding(sim):
     sim.core().convergence.isolation = IsolationRecord("policy_divergence", "section", b"")
     assert sim.check().reason is Reason.POLICY_DIVERGENCE
     sim.core().convergence.isolation = IsolationRecord("by_hand", "", b"")
-    assert sim.check().reason is Reason.ISOLATED
+    assert sim.check().reason is Reason.NODE_ISOLATED
 
 
 # Rule 1.
