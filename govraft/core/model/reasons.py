@@ -59,7 +59,8 @@ class Reason(StrEnum):
             rate, or from what other members answered.
         passing: The next certificate may end it: the gate may hold a request for that long before it denies.
         exit_code: Of a program that is denied with it: 1 denied, 2 bad input, 3 unavailable.
-        http_status: Of an answer over HTTP: 400 bad input, 403 denied, 503 the node cannot tell.
+        http_status: Of an answer over HTTP: 400 bad input, 403 denied, 503 the node cannot tell. Whatever `is_about_node`
+            is 503.
     """
 
     about: About
