@@ -59,8 +59,8 @@ class Reason(StrEnum):
             rate, or from what other members answered.
         passing: The next certificate may end it: the gate may hold a request for that long before it denies.
         exit_code: Of a program that is denied with it: 1 denied, 2 bad input, 3 unavailable.
-        http_status: Of an answer over HTTP: 400 bad input, 403 denied, 503 the node cannot tell. Whatever `is_about_node`
-            is 503.
+        http_status: Of an answer over HTTP: 400 bad input, 403 denied, 503 the node cannot tell. It is 503 for
+            whatever `is_about_node`.
     """
 
     about: About
@@ -72,7 +72,10 @@ class Reason(StrEnum):
     exit_code: int
     http_status: int
 
-    def __new__(cls, code: str, facts: _Facts) -> Self:
+    # `facts` may be missing where a code is looked up (`Reason("revoked")`), never where a member is made.
+    def __new__(cls, code: str, facts: _Facts | None = None) -> Self:
+        if facts is None:
+            raise TypeError(f"`{code}` must say what it is about")
         member = str.__new__(cls, code)
         member._value_ = code
         for name, fact in zip(facts._fields, facts, strict=True):
