@@ -202,7 +202,8 @@ class Gate:
         # (test_gate.py::test_a_lease_that_ends_during_evaluation_denies).
         after = self.standing(at_least)
         if after.lease is None:
-            # No state is named: the reason is the node's, and with one it could be taken for one of the request's.
+            # SAFETY: no state is named: with one, some of the node's reasons would be taken for one of the request's
+            # (test_gate.py::test_what_the_node_finds_during_evaluation_names_no_state).
             return self._deny(after.reason, after.message)
         end, self.allow_expires, self.allow_is_counted = after.lease.end, finding.expires, bool(finding.charges)
         if finding.expires is not None:
