@@ -16,7 +16,7 @@ const REASONS = [
   ...["attestation_disagreement", "lineage_inconsistent", "unsigned_transition", "authority_conflict"],
   ...["quorum_unverifiable", "partition_ambiguous", "lease_expired", "leader_unconfirmed", "synchronizing"],
   ...["clock_unsafe", "isolated", "node_unreachable", "node_starting", "internal_error", "quarantined", "revoked"],
-  ...["invalidated", "attestation_missing", "attestation_expired", "grant_missing", "grant_expired"],
+  ...["invalidated", "attestation_missing", "attestation_expired", "grant_missing", "grant_expired", "node_isolated"],
   ...["boundary_exceeded", "policy_denied", "policy_error", "request_invalid"],
 ];
 

@@ -23,26 +23,8 @@ from govraft.cli.nodes import choose_client
 from govraft.cli.output import Table, emit, progress, write_data
 from govraft.cli.settings import Settings
 from govraft.client.verdicts import Deny, Verdict
-from govraft.core.model.reasons import Reason
 
-__all__ = ["MERITS", "check_batch"]
-
-MERITS = frozenset(
-    {
-        Reason.ATTESTATION_EXPIRED,
-        Reason.ATTESTATION_MISSING,
-        Reason.BOUNDARY_EXCEEDED,
-        Reason.GRANT_EXPIRED,
-        Reason.GRANT_MISSING,
-        Reason.INVALIDATED,
-        Reason.POLICY_DENIED,
-        Reason.POLICY_ERROR,
-        Reason.QUARANTINED,
-        Reason.REQUEST_INVALID,
-        Reason.REVOKED,
-    }
-)
-"""Reasons that answer the question itself, if the verdict names the certified state that it rests on."""
+__all__ = ["check_batch"]
 
 _CHUNK = 250
 _MISMATCHES_SHOWN = 20
@@ -89,7 +71,7 @@ class _Tally:
 
 def _is_answered(verdict: Verdict) -> bool:
     if isinstance(verdict, Deny):
-        return verdict.reason in MERITS and verdict.seq > 0
+        return verdict.reason.step is not None and verdict.seq > 0
     return bool(verdict)
 
 

@@ -15,7 +15,7 @@ from govraft.core.evidence.decisions import DecisionRecord, decode_line, request
 from govraft.core.evidence.lineage_export import prove_lineage
 from govraft.core.machine.machine import Machine
 from govraft.core.model.genesis import Genesis
-from govraft.core.model.reasons import Reason
+from govraft.core.model.reasons import Reason, Step
 from govraft.core.model.request import Request
 from govraft.errors import InputError
 
@@ -23,21 +23,7 @@ __all__ = ["Impact", "compare_now", "compare_on_lineage", "count_records"]
 
 Advance = Callable[[], object]
 
-_POLICY = frozenset({Reason.POLICY_DENIED, Reason.POLICY_ERROR, Reason.REQUEST_INVALID})
-"""Denied by the policies."""
-_BEFORE = frozenset({Reason.QUARANTINED, Reason.ISOLATED, Reason.REVOKED, Reason.INVALIDATED})
-"""Denied before the policies were asked, or whatever they said."""
-_AFTER = frozenset(
-    {
-        Reason.ATTESTATION_DISAGREEMENT,
-        Reason.ATTESTATION_EXPIRED,
-        Reason.ATTESTATION_MISSING,
-        Reason.BOUNDARY_EXCEEDED,
-        Reason.GRANT_EXPIRED,
-        Reason.GRANT_MISSING,
-    }
-)
-"""Denied for what is known about subject and resource besides."""
+_STEPS = {reason.value: reason.step for reason in Reason}
 
 
 class Impact(NamedTuple):
@@ -79,9 +65,10 @@ def compare_now(decisions: Path, world: PolicyWorld, advance: Advance) -> Impact
     for record, request in _comparable(decisions, impact.counts):
         advance()
         tried = world.ask(request)
-        if record.reason in _BEFORE:
+        step = _STEPS.get(record.reason)
+        if step is Step.MARKS:
             impact.counts["same"] += 1
-        elif tried.is_conditional or (record.reason in _AFTER and tried.finding.is_allow):
+        elif tried.is_conditional or (step is Step.CONDITIONS and tried.finding.is_allow):
             impact.counts["undecided"] += 1
         else:
             impact.note(record, request, tried.finding)
@@ -134,7 +121,7 @@ def _read(line: bytes, counts: Counter[str]) -> tuple[DecisionRecord, Request] |
     request = None if record.masked else request_of(record)
     if request is None:
         counts["masked" if record.masked else "unreadable"] += 1
-    elif record.verdict == "deny" and (record.seq == 0 or record.reason not in _POLICY | _BEFORE | _AFTER):
+    elif record.verdict == "deny" and (record.seq == 0 or _STEPS.get(record.reason) is None):
         counts["denied for the node's reasons"] += 1
     else:
         return record, request

@@ -32,7 +32,7 @@ from govraft.core.convergence.holder import HeldLease
 from govraft.core.convergence.messages import Sign
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.evidence.chain import exact_note
-from govraft.core.evidence.denial import encode_denial_file, verify_denial
+from govraft.core.evidence.denial import contradicted_by, encode_denial_file, verify_denial
 from govraft.core.evidence.permit_file import encode_permit_file
 from govraft.core.evidence.sealed import seal_statement
 from govraft.core.evidence.statements import (
@@ -64,23 +64,8 @@ __all__ = ["Permits"]
 _RETRY_NS = 20 * NS_PER_MS
 _ATTEMPT_NS = 500 * NS_PER_MS
 _BEGUN_PER_TURN = 16
-_ABOUT_THE_REQUEST = frozenset(
-    {
-        Reason.AUTHORIZATION_INCONSISTENT,
-        Reason.QUARANTINED,
-        Reason.REVOKED,
-        Reason.INVALIDATED,
-        Reason.ATTESTATION_DISAGREEMENT,
-        Reason.ATTESTATION_MISSING,
-        Reason.ATTESTATION_EXPIRED,
-        Reason.GRANT_MISSING,
-        Reason.GRANT_EXPIRED,
-        Reason.POLICY_DENIED,
-        Reason.POLICY_ERROR,
-        Reason.REQUEST_INVALID,
-    }
-)
-"""Reasons that follow from the state alone. A rate (`boundary_exceeded`) each node counts for itself."""
+_DECIDING_MS = 50
+"""A denial is dated when it is signed, at most so long after it was decided."""
 
 
 class Permits:
@@ -316,7 +301,7 @@ class Permits:
         attempt.refusals[peer] = statement
         if self._is_contradiction(pending.asked.request, attempt.statement, statement):
             self._note_contradiction(peer, attempt, denial)
-            reason, message = Reason.AUTHORIZATION_INCONSISTENT, f"`{peer}` holds the same state and denies it"
+            reason, message = Reason.AUTHORIZATION_INCONSISTENT, contradicted_by(peer)
             deny = Deny(reason, message, seq=statement.seq, state_root=statement.state_root, node=self._node_id)
             self._answer(pending, deny)
 
@@ -324,15 +309,17 @@ class Permits:
         """Whether the denial cannot be explained from the state that both nodes say they hold."""
         if (denial.seq, denial.state_root) != (permit.seq, permit.state_root):
             return False
-        if denial.reason not in _ABOUT_THE_REQUEST or self._lease_of(permit) is None:
+        if denial.reason.is_about_node(denial.seq) or self._lease_of(permit) is None:
             return False
         # A node whose clock is off may find what has run out still valid, and the other way round: no disagreement.
         if abs(denial.time - permit.issued) > self._timing.skew_ms + _ATTEMPT_NS // NS_PER_MS:
             return False
-        finding = self._gate.evaluate(request, node_id=denial.node, wall=denial.time)
+        # In between a window may have opened, or a disagreement run out.
+        walls = (denial.time, denial.time - _DECIDING_MS)
+        findings = [self._gate.evaluate(request, node_id=denial.node, wall=wall) for wall in walls]
         # SAFETY: nodes that agree on the state and not on the verdict permit nothing
         # (test_permits_collecting.py::test_a_voter_that_disagrees_on_one_state_denies_all).
-        return finding.reason is not denial.reason
+        return not any(finding.explains(denial.reason) for finding in findings)
 
     def _note_contradiction(self, peer: str, attempt: Attempt, denial: bytes) -> None:
         self.contradicted += 1

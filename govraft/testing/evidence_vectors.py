@@ -22,6 +22,7 @@ from govraft.core.evidence.lineage_export import encode_end, encode_epoch, encod
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.limits import PERMIT_MS
+from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.errors import VerificationError
 from govraft.testing.evidence_sample import SAMPLE_REQUEST, EvidenceSample
@@ -160,11 +161,17 @@ def _denials() -> list[Case]:
     unread = world.denial_statement(
         request_digest="", principal="x", action="", resource="", seq=0, state_root="", reason="request_invalid"
     )
+    alone, alone_before = (
+        world.denial_statement(seq=0, state_root="", reason=reason)
+        for reason in (Reason.NODE_ISOLATED, Reason.ISOLATED)
+    )
     asked = msgspec.to_builtins(SAMPLE_REQUEST)
     return [
         _case("a denial", world, world.denial(), request=asked),
         _case("of a request that cannot be read", world, world.denial(unread)),
         _case("a refusal to sign a permit", world, world.denial(world.denial_statement(permit="0" * 64))),
+        _case("of a node that isolated itself", world, world.denial(alone)),
+        _case("of one from before `node_isolated`", world, world.denial(alone_before)),
         _case("another request", world, world.denial(), request={**asked, "action": 'Action::"other"'}),
         _case("signed by another node", world, world.denial(nodes=["n2"])),
         _case("signed by two", world, world.denial(nodes=["n1", "n2"])),

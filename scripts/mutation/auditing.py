@@ -16,6 +16,9 @@ _ANCHOR = "govraft/core/machine/audit.py"
 _ANCHOR_TESTS = ("tests/unit/core/machine/test_audit.py",)
 _REPLAY = "govraft/core/evidence/replay.py"
 _JUDGE = "govraft/core/evidence/reevaluation.py"
+_REASONS = "govraft/core/model/reasons.py"
+_FINDING = "govraft/core/decision/finding.py"
+_BATCH = "govraft/cli/batch.py"
 _REPLAY_TESTS = ("tests/unit/core/evidence/test_audit_replay.py",)
 _HEAD_TESTS = ("tests/unit/core/evidence/test_audit_replay.py",)
 
@@ -241,9 +244,41 @@ AUDITING_MUTANTS = (
         "state-reasons-taken-for-standing",
         "a denial by the state needs a state that denies",
         _JUDGE,
-        "(reason not in _OF_STATE and reason is not Reason.REQUEST_INVALID):",
-        "reason is not Reason.REQUEST_INVALID:",
+        "    if finding.is_allow and reason is not None and reason.is_about_node(record.seq):\n",
+        "    if finding.is_allow and reason is not None:\n",
         _REPLAY_TESTS,
+    ),
+    Mutant(
+        "code-of-two-meanings-taken-for-standing",
+        "a code that can speak of the node speaks of the request in a denial that names a state",
+        _REASONS,
+        "(self.of_node and seq == 0)",
+        "self.of_node",
+        (*_REPLAY_TESTS, "tests/unit/node/test_permits_collecting.py"),
+    ),
+    Mutant(
+        "rate-believed-without-a-rate",
+        "a denial by a rate needs a rate",
+        _FINDING,
+        "self.is_allow and bool(self.charges))",
+        "self.is_allow)",
+        (*_REPLAY_TESTS, "tests/unit/node/test_permits_collecting.py"),
+    ),
+    Mutant(
+        "disagreement-of-the-gate-believed",
+        "no gate decides that members disagree",
+        _JUDGE,
+        "record.reason != Reason.AUTHORIZATION_INCONSISTENT or record.decision:",
+        "record.reason != Reason.AUTHORIZATION_INCONSISTENT:",
+        _REPLAY_TESTS,
+    ),
+    Mutant(
+        "node-reasons-meet-an-expected-deny",
+        "an expected deny is met only on the merits",
+        _BATCH,
+        "verdict.reason.step is not None and verdict.seq > 0",
+        "verdict.seq > 0",
+        ("tests/unit/cli/test_check.py",),
     ),
     Mutant(
         "recorded-request-exchanged",

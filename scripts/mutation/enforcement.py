@@ -21,8 +21,16 @@ ENFORCEMENT_MUTANTS = (
         "clock-not-read-after-evaluation",
         "the lease is looked at again after evaluation, before answering",
         _GATE,
-        "        if after.lease is None:\n            return self._deny(after.reason, after.message, lease)\n",
-        "        if after.lease is None:\n            after = Standing(lease)\n",
+        "            return self._deny(after.reason, after.message)\n",
+        "            after = Standing(lease)\n",
+        _GATE_TESTS,
+    ),
+    Mutant(
+        "finding-of-the-node-names-a-state",
+        "what a node finds about itself is not told as a finding about the request",
+        _GATE,
+        "            return self._deny(after.reason, after.message)\n",
+        "            return self._deny(after.reason, after.message, lease)\n",
         _GATE_TESTS,
     ),
     Mutant(

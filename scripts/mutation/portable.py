@@ -120,7 +120,7 @@ PORTABLE_MUTANTS = (
         "disagreement-permits",
         "nodes that agree on the state and not on the verdict permit nothing",
         _COLLECTING,
-        "        return finding.reason is not denial.reason\n",
+        "        return not any(finding.explains(denial.reason) for finding in findings)\n",
         "        return False\n",
         _COLLECTING_TESTS,
     ),

@@ -58,5 +58,7 @@ def test_what_no_verifier_may_accept() -> None:
         "a denial",
         "of a request that cannot be read",
         "a refusal to sign a permit",
+        "of a node that isolated itself",
+        "of one from before `node_isolated`",
         "of a member of epoch 3",
     }

@@ -47,6 +47,10 @@ class Finding(NamedTuple):
         """Whether the state allows it."""
         return self.reason is None
 
+    def explains(self, reason: Reason) -> bool:
+        """Whether a node may deny with this reason where this was found: that, or a rate, which it counts itself."""
+        return reason is self.reason or (reason is Reason.BOUNDARY_EXCEEDED and self.is_allow and bool(self.charges))
+
 
 def denied(reason: Reason, message: str) -> Finding:
     """A finding against a request, before any policy was asked."""

@@ -23,7 +23,14 @@ from govraft.core.model.genesis import Genesis
 from govraft.core.model.request import Request
 from govraft.errors import CertificateError, InputError, SignatureError, VerificationError
 
-__all__ = ["DENIAL_FORMAT", "denial_statement", "encode_denial_file", "prove_denial", "verify_denial"]
+__all__ = [
+    "DENIAL_FORMAT",
+    "contradicted_by",
+    "denial_statement",
+    "encode_denial_file",
+    "prove_denial",
+    "verify_denial",
+]
 
 DENIAL_FORMAT = "govraft.denial.v1"
 
@@ -32,6 +39,11 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["govraft.denial.v1"]
     envelope: SealedFields
     epochs: list[dict[str, Any]]
+
+
+def contradicted_by(node: str) -> str:
+    """What a node says that got no permit because another one, on the same state, decided otherwise."""
+    return f"`{node}` holds the same state and denies it"
 
 
 def denial_statement(envelope: bytes) -> DenialStatement:

@@ -5,11 +5,15 @@
 | allow, or deny by the state, of an unmasked request | all that evaluating it again gives | `allow`, `deny` |
 | deny on a state that allows, for a reason of the node's own | that the state allows | `standing` |
 | deny by a rate on a state that allows within a rate | that there is such a rate | `rate` |
+| deny because another member, on the same state, refused a permit | that the state allows | `contradiction` |
 | deny without a state, for a reason of the node's own | nothing more can be known | `standing` |
 | deny because the node failed, or could not record | the state that it names | `failure` |
 | a request that is masked, or has no canonical form | the state that it names | `masked`, `unreadable` |
 
 An allow that cannot be evaluated again because its request is missing is a mismatch: no such request is ever allowed.
+
+Some codes speak of the node in one record and of what was asked in another (`Reason.of_node`). The record tells: with a
+state it is evaluated again, without one it is about the node. So it was in logs from before `node_isolated`, too.
 """
 
 from __future__ import annotations
@@ -20,27 +24,12 @@ from govraft.core.decision.evaluator import evaluate
 from govraft.core.decision.finding import Finding
 from govraft.core.decision.policy_shelf import PolicyShelf
 from govraft.core.evidence.decisions import DecisionRecord, asked_digest, cut_text, request_of
+from govraft.core.evidence.denial import contradicted_by
 from govraft.core.machine.machine import Machine
-from govraft.core.model.reasons import Reason
+from govraft.core.model.reasons import About, Reason
 from govraft.errors import InputError
 
 __all__ = ["Judgement", "judge", "judge_stateless"]
-
-_OF_STATE = frozenset(
-    {
-        Reason.QUARANTINED,
-        Reason.REVOKED,
-        Reason.INVALIDATED,
-        Reason.ATTESTATION_MISSING,
-        Reason.ATTESTATION_EXPIRED,
-        Reason.GRANT_MISSING,
-        Reason.GRANT_EXPIRED,
-        Reason.BOUNDARY_EXCEEDED,
-        Reason.POLICY_DENIED,
-        Reason.POLICY_ERROR,
-    }
-)
-"""What only the state can be the reason for."""
 
 
 class Judgement(NamedTuple):
@@ -64,7 +53,8 @@ def judge_stateless(record: DecisionRecord) -> Judgement:
     reason = _reason(record)
     if record.verdict == "allow" or reason is None or record.state_root:
         return Judgement("", "record", _said(record), "a denial, for a reason that is known")
-    if reason in _OF_STATE:
+    # SAFETY: test_audit_replay.py::test_what_takes_a_state_cannot_be_the_reason_without_one
+    if reason.about is About.STATE and not reason.is_about_node(0):
         return Judgement("", "verdict", _said(record), "the state on which it was decided")
     return Judgement("failure" if reason is Reason.INTERNAL_ERROR else "standing")
 
@@ -98,14 +88,26 @@ def _judge_request(record: DecisionRecord, machine: Machine, shelf: PolicyShelf)
     if request is None:
         return Judgement("unreadable")
     finding = evaluate(machine, shelf, request, node_id=record.node, wall=record.time)
+    if finding.is_allow and _is_contradiction(record, machine):
+        return Judgement("contradiction")
     return _compare(record, finding)
+
+
+def _is_contradiction(record: DecisionRecord, machine: Machine) -> bool:
+    """Whether a record says which other member refused to sign what this state allows. No gate decided that."""
+    if record.reason != Reason.AUTHORIZATION_INCONSISTENT or record.decision:
+        return False
+    others = (member.id for member in machine.electorate.members if member.id != record.node)
+    return any(record.message == contradicted_by(member) for member in others)
 
 
 def _compare(record: DecisionRecord, finding: Finding) -> Judgement:
     reason = _reason(record)
-    if finding.is_allow and reason is not None and (reason not in _OF_STATE and reason is not Reason.REQUEST_INVALID):
+    # SAFETY: only what is about the node is believed
+    # (test_audit_replay.py::test_a_log_full_of_false_denials_is_found).
+    if finding.is_allow and reason is not None and reason.is_about_node(record.seq):
         return Judgement("standing")
-    if finding.is_allow and reason is Reason.BOUNDARY_EXCEEDED and finding.charges:
+    if finding.is_allow and reason is not None and finding.explains(reason):
         return Judgement("rate")
     message, errors = cut_text(finding.message, finding.errors)
     recorded = (reason, record.message, record.policies, sorted(record.errors))

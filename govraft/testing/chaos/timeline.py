@@ -12,9 +12,9 @@ from html import escape
 
 import msgspec
 
+from govraft.core.model.reasons import Reason
 from govraft.testing.chaos.catalogue import GROUPS
 from govraft.testing.checkers import Violation
-from govraft.testing.checkers.run import MARKS
 from govraft.testing.history import Check, CommandTried, Event, FaultEnded, FaultStarted, NodeState
 
 __all__ = ["FAULT_COLOURS", "STATES", "State", "timeline"]
@@ -61,9 +61,8 @@ _OF_REASON = {
     "governance_desynchronized": "catching_up",
     "node_starting": "catching_up",
     "node_unreachable": "silent",
-    "policy_denied": "serves",
     "down": "down",
-    **dict.fromkeys(MARKS, "serves"),
+    **{reason.value: "serves" for reason in Reason if reason.step is not None},
 }
 
 

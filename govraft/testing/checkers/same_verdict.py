@@ -1,59 +1,24 @@
 """Same request, same seq: same verdict, on every node.
 
 Only what follows from the replicated state is compared. `LOCAL` names the reasons that follow from where and when
-a node was asked; a reason in neither table is a violation, so that a new one must be thought about.
+a node was asked; what is no reason at all is a violation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from govraft.core.model.reasons import Reason
+from govraft.core.model.reasons import About, Reason
 from govraft.testing.checkers.run import MARKS, Run
 from govraft.testing.checkers.violation import Violation, seconds
 from govraft.testing.history import Check
 
 __all__ = ["LOCAL", "REPLICATED", "same_verdict"]
 
-REPLICATED = frozenset(
-    {
-        Reason.QUARANTINED,
-        Reason.REVOKED,
-        Reason.INVALIDATED,
-        Reason.ATTESTATION_MISSING,
-        Reason.GRANT_MISSING,
-        Reason.POLICY_DENIED,
-        Reason.POLICY_ERROR,
-        Reason.REQUEST_INVALID,
-    }
-)
+REPLICATED = frozenset(reason for reason in Reason if reason.about is not About.NODE and not reason.varies)
 """Follow from the state at a seq and the request alone."""
 
-LOCAL = frozenset(
-    {
-        Reason.POLICY_DIVERGENCE,
-        Reason.AUTHORIZATION_INCONSISTENT,
-        Reason.RUNTIME_STATE_FRAGMENTED,
-        Reason.GOVERNANCE_DESYNCHRONIZED,
-        Reason.ATTESTATION_DISAGREEMENT,
-        Reason.LINEAGE_INCONSISTENT,
-        Reason.UNSIGNED_TRANSITION,
-        Reason.AUTHORITY_CONFLICT,
-        Reason.QUORUM_UNVERIFIABLE,
-        Reason.PARTITION_AMBIGUOUS,
-        Reason.LEASE_EXPIRED,
-        Reason.LEADER_UNCONFIRMED,
-        Reason.SYNCHRONIZING,
-        Reason.CLOCK_UNSAFE,
-        Reason.ISOLATED,
-        Reason.NODE_UNREACHABLE,
-        Reason.NODE_STARTING,
-        Reason.INTERNAL_ERROR,
-        Reason.ATTESTATION_EXPIRED,
-        Reason.GRANT_EXPIRED,
-        Reason.BOUNDARY_EXCEEDED,
-    }
-)
+LOCAL = frozenset(Reason) - REPLICATED
 """Depend on the node's standing (leases, leader, clocks, isolation) or on the time (expiries, rates)."""
 
 

@@ -118,6 +118,15 @@ def test_met_expectations_exit_0(cluster, denying: Callable[..., None], tmp_path
     assert batch(cluster, tmp_path, {"reason": "policy_denied"}).code == 0
 
 
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.step is not None])
+def test_a_deny_on_the_merits_meets_an_expected_deny(
+    cluster, denying: Callable[..., None], tmp_path: Path, reason: Reason
+) -> None:
+    denying(reason)
+    done = batch(cluster, tmp_path, {"expect": "deny"})
+    assert (done.code, done.data["matched"], done.data["unanswered"]) == (0, 1, 0)
+
+
 def test_unmet_expectations_exit_1(cluster, denying: Callable[..., None], tmp_path: Path) -> None:
     done = batch(cluster, tmp_path, {"expect": "allow"}, {"expect": "deny"})
     assert (done.code, done.data["matched"]) == (1, 1)
@@ -127,7 +136,14 @@ def test_unmet_expectations_exit_1(cluster, denying: Callable[..., None], tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("reason", "seq"), [(Reason.LEASE_EXPIRED, 5), (Reason.NODE_STARTING, 0), (Reason.REQUEST_INVALID, 0)]
+    ("reason", "seq"),
+    [
+        *((reason, 5) for reason in Reason if reason.step is None),
+        (Reason.NODE_STARTING, 0),
+        (Reason.REQUEST_INVALID, 0),
+        (Reason.ISOLATED, 0),
+        (Reason.ATTESTATION_DISAGREEMENT, 0),
+    ],
 )
 def test_a_deny_off_the_merits_meets_nothing(
     cluster, denying: Callable[..., None], tmp_path: Path, reason: Reason, seq: int

@@ -35,7 +35,7 @@ def test_an_isolated_node_denies_with_the_finding(sim):
     sim.core().convergence.isolation = IsolationRecord("policy_divergence", "section", b"")
     assert sim.check().reason is Reason.POLICY_DIVERGENCE
     sim.core().convergence.isolation = IsolationRecord("by_hand", "", b"")
-    assert sim.check().reason is Reason.ISOLATED
+    assert sim.check().reason is Reason.NODE_ISOLATED
 
 
 # Rule 1.
@@ -66,6 +66,20 @@ def test_a_lease_that_ends_during_evaluation_denies(sim, monkeypatch):
 
     monkeypatch.setattr(CompiledPolicies, "evaluate", slow)
     assert sim.check().reason is Reason.LEASE_EXPIRED
+
+
+def test_what_the_node_finds_during_evaluation_names_no_state(sim, monkeypatch):
+    """An audit would evaluate it again as what it means with a state: attestors that disagree."""
+    original, core = CompiledPolicies.evaluate, sim.core()
+
+    def slow(self, request, entities):
+        core.convergence.diagnosis.set(Reason.ATTESTATION_DISAGREEMENT, "section `attestations` differs")
+        sim.now_ns = core.convergence.lease.end
+        return original(self, request, entities)
+
+    monkeypatch.setattr(CompiledPolicies, "evaluate", slow)
+    verdict = sim.check()
+    assert (verdict.reason, verdict.seq, verdict.state_root) == (Reason.ATTESTATION_DISAGREEMENT, 0, "")
 
 
 def test_a_leader_that_changes_during_evaluation_denies(sim, monkeypatch):

@@ -7,13 +7,15 @@ import pytest
 from permit_cluster import PERMITS, REQUEST, PermitCluster
 
 from govraft.core.codec.canonical import pack, unpack
+from govraft.core.decision.finding import Charge, Finding
 from govraft.core.evidence.denial import prove_denial
 from govraft.core.evidence.permit_file import prove_permit
 from govraft.core.evidence.statements import PermitStatement
 from govraft.core.model.commands import TargetKind
 from govraft.core.model.limits import AUTHORIZATIONS, FRAME_BYTES, PERMIT_MS
-from govraft.core.model.reasons import Reason
+from govraft.core.model.reasons import About, Reason
 from govraft.core.model.request import Request
+from govraft.core.model.verdict import Deny
 from govraft.errors import AvailabilityError, InputError
 from govraft.node.authorization import Authorization, Denied, Granted
 from govraft.node.gate import Standing
@@ -162,17 +164,16 @@ def test_one_voters_share_counts_once_and_only_as_its_own(sim) -> None:
 
 
 @pytest.mark.clause("8 fail-closed disagreement handling")
-def test_a_voter_that_disagrees_on_one_state_denies_all(sim, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.about is not About.NODE])
+def test_a_voter_that_disagrees_on_one_state_denies_all(sim, monkeypatch: pytest.MonkeyPatch, reason: Reason) -> None:
     """node-3's policy engine is broken: on the same state it decides otherwise."""
-    from govraft.core.model.verdict import Deny
-
     core = sim.core("node-3")
     machine = core.machine
     monkeypatch.setattr(
         core.gate,
         "check",
         lambda request, at_least=0: Deny(
-            Reason.POLICY_DENIED, "no", seq=machine.seq, state_root=machine.state_root.hex(), node="node-3"
+            reason, "no", seq=machine.seq, state_root=machine.state_root.hex(), node="node-3"
         ),
     )
     # Whatever arrives first decides: let the honest one be late.
@@ -183,6 +184,36 @@ def test_a_voter_that_disagrees_on_one_state_denies_all(sim, monkeypatch: pytest
     assert permits.contradicted == 1
     assert permits.contradictions[0].node == "node-3"
     assert prove_denial(answer.file, sim.genesis).reason is Reason.AUTHORIZATION_INCONSISTENT
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.about is About.NODE])
+def test_a_voter_that_cannot_tell_is_one_signature_less(sim, monkeypatch: pytest.MonkeyPatch, reason: Reason) -> None:
+    core = sim.core("node-3")
+    deny = Deny(reason, "no", seq=core.machine.seq, state_root=core.machine.state_root.hex(), node="node-3")
+    monkeypatch.setattr(core.gate, "check", lambda request, at_least=0: deny)
+    sim.delay = lambda source, target, payload: 50 if source == "node-2" else None
+    assert isinstance(sim.authorize(), Granted)
+    assert sim.core("node-1").permits.contradicted == 0
+
+
+@pytest.mark.parametrize("finding", ["a rate", "a window that has just opened"])
+def test_a_voter_that_has_another_boundary_before_it_contradicts_nobody(
+    sim, monkeypatch: pytest.MonkeyPatch, finding: str
+) -> None:
+    core = sim.core("node-3")
+    machine, reason = core.machine, Reason.BOUNDARY_EXCEEDED
+    deny = Deny(reason, "no", seq=machine.seq, state_root=machine.state_root.hex(), node="node-3")
+    monkeypatch.setattr(core.gate, "check", lambda request, at_least=0: deny)
+
+    def evaluate(request: Request, *, node_id: str, wall: int) -> Finding:
+        if finding == "a rate":
+            return Finding(None, charges=(Charge("k", 1, 1),))
+        return Finding(reason if wall < sim.wall - 10 else None)
+
+    monkeypatch.setattr(sim.core("node-1").gate, "evaluate", evaluate)
+    sim.delay = lambda source, target, payload: 50 if source == "node-2" else None
+    assert isinstance(sim.authorize(), Granted)
+    assert sim.core("node-1").permits.contradicted == 0
 
 
 def test_a_voter_that_allows_by_other_policies_disagrees(sim, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 import pytest
 from unit.core.evidence.audit_bench import LOG, SCHEMA, AuditBench, Lines, edited
 
+from govraft.core.evidence.denial import contradicted_by
 from govraft.core.evidence.replay import Mismatch, replay_decisions
-from govraft.core.model.commands import GrantIssue, PolicyActivate, PolicyPublish
+from govraft.core.model.commands import GrantIssue, Isolate, PolicyActivate, PolicyPublish, TargetKind
 from govraft.core.model.reasons import Reason
 from govraft.errors import VerificationError
 
@@ -134,10 +135,53 @@ def test_an_allow_without_a_state_is_found(bench):
     assert wrong(replay(bench)) == [(0, "record")]
 
 
-@pytest.mark.parametrize("reason", [Reason.POLICY_DENIED, Reason.REVOKED, Reason.GRANT_MISSING])
+@pytest.mark.parametrize("reason", [Reason.POLICY_DENIED, Reason.INVALIDATED, Reason.GRANT_MISSING])
 def test_what_takes_a_state_cannot_be_the_reason_without_one(bench, reason):
     bench.deny_standing(reason)
     assert wrong(replay(bench)) == [(0, "verdict")]
+
+
+@pytest.mark.parametrize("reason", ["isolated", "attestation_disagreement", "authorization_inconsistent"])
+def test_a_log_full_of_false_denials_is_found(bench, reason):
+    """The codes can also be a finding of the node; with a state they speak of the request, and it is evaluated."""
+    for number in range(20):
+        bench.ask(f"a{number}", verdict="deny", reason=reason, message="because", policies=[])
+    assert wrong(replay(bench)) == [(number, "verdict") for number in range(20)]
+
+
+def test_an_isolated_target_is_evaluated_again(bench):
+    bench.command(Isolate(**bench.header(), kind=TargetKind.SUBJECT, id='Agent::"a"', reason="x"), "olga")
+    bench.ask()
+    assert replay(bench).counts == {"deny": 1}
+    bench.tamper(0, reason="quarantined")
+    assert wrong(replay(bench)) == [(0, "verdict")]
+
+
+@pytest.mark.parametrize(
+    "reason", ["isolated", "revoked", "attestation_disagreement", "authorization_inconsistent", "node_isolated"]
+)
+def test_without_a_state_a_code_of_two_meanings_is_about_the_node(bench, reason):
+    """`isolated`: of a log from before `node_isolated`. `revoked`: the node is no member any more."""
+    bench.deny_standing(Reason(reason))
+    report = replay(bench)
+    assert (report.is_clean, report.counts) == (True, {"standing": 1})
+
+
+def test_members_that_disagree_on_a_permit_are_counted(bench):
+    """No evaluation gives it: the message names the member, whose signed denial the node has kept."""
+    denial = {"verdict": "deny", "reason": "authorization_inconsistent", "policies": [], "decision": ""}
+    bench.ask(**denial, message=contradicted_by("n2"))
+    report = replay(bench)
+    assert (report.is_clean, report.counts) == (True, {"contradiction": 1})
+    for changes in (
+        {"message": contradicted_by("n1")},
+        {"message": contradicted_by("n9")},
+        {"message": "because"},
+        {"decision": "n1-life-7"},
+        {"reason": "attestation_disagreement"},
+    ):
+        bench.ask(**{**denial, "message": contradicted_by("n2"), **changes})
+    assert wrong(replay(bench)) == [(number, "verdict") for number in range(1, 6)]
 
 
 def test_a_denial_of_the_node_itself_is_counted(bench):
