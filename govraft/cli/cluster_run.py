@@ -174,13 +174,22 @@ def _start_links(directory: ClusterDirectory, deadline: float) -> Process:
     directory.control_path.unlink(missing_ok=True)
     command = python_command("govraft.testing.link_proxy", str(plan), str(directory.control_path))
     process = _start(directory, LINKS, command)
-    while not directory.control_path.exists():
+    while not _is_answered(LinkControl(directory.control_path)):
         if process.wait(0) or time.monotonic() > deadline:
             process.stop(STOP_TIMEOUT_S)
             process.__exit__()
             raise AvailabilityError(f"the link proxy did not start: {_last_words(directory, LINKS)}")
         wait_until(deadline)
     return process
+
+
+def _is_answered(links: LinkControl) -> bool:
+    """Whether the proxy listens: its socket is there a moment before."""
+    try:
+        links.states()
+    except AvailabilityError:
+        return False
+    return True
 
 
 def _proxied_config(directory: ClusterDirectory, node: NodeRecord) -> Path:
