@@ -51,7 +51,9 @@ class AsyncConnection(asyncio.Protocol):
             ) from error
         try:
             greeting = await connection.ask(ask_greeting(), timeout_s)
-            connection.greeting = greeting or await connection.ask(ask_first_protocol(), timeout_s)
+            if greeting is None:
+                greeting = await connection.ask(ask_first_protocol(), timeout_s)
+            connection.greeting = greeting
         except GovraftError as error:
             connection.close()
             error.definite = True  # A greeting changes nothing.

@@ -83,7 +83,6 @@ class Connection:
             AvailabilityError: Too slow, the connection failed, or this node cannot be asked that.
             GovraftError: What the node reports, or an answer that is not usable.
         """
-        self.greeting.admit(question)
         call_id = self.send(question, deadline)
         payload = self.receive(deadline)
         if self._reader.buffered_bytes:
@@ -92,7 +91,12 @@ class Connection:
         return question.judge(payload, call_id)
 
     def send(self, question: Question[Any], deadline: float) -> int:
-        """Send one question; its id."""
+        """Send one question; its id.
+
+        Raises:
+            AvailabilityError: The connection failed, or this node cannot be asked that.
+        """
+        self.greeting.admit(question)
         call_id = self._next_id
         self._next_id += 1
         payload = question.call(call_id)

@@ -353,7 +353,7 @@ ENFORCEMENT_MUTANTS = (
         "what holds until a time is not asked of a node with another clock",
         "govraft/client/greeting.py",
         "        if question.timed and self.clock_fault:\n",
-        "        if question.timed and not self.features and self.protocol == 1:\n",
+        "        if question.timed and self.clock_fault is None:\n",
         _CLIENT_TESTS,
     ),
     Mutant(
