@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ def shell(line: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/bin:/bin", "GOVRAFT_ENDPOINT": NOWHERE},
+        env={**os.environ, "GOVRAFT_ENDPOINT": NOWHERE},
     )
 
 
