@@ -8,29 +8,29 @@ last write → store.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import resource
 import secrets
 import shlex
 import signal
-import socket
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 import uvloop
 
-from govraft.adapters.cedar_parser import parse_isolated
+from govraft.adapters.cedar_parser import ParserUnavailableError, PolicyParser
 from govraft.adapters.clocks import SystemClock
 from govraft.adapters.decision_log import DecisionLogFile
 from govraft.adapters.engine.sequencer import PysyncobjSequencer
 from govraft.adapters.engine.timing import EngineTiming
 from govraft.adapters.garbage import spare_long_lived_objects
+from govraft.adapters.log_output import LogOutput
 from govraft.adapters.node_key import NodeIdentity
 from govraft.adapters.peer_network import PeerNetwork
+from govraft.adapters.service_manager import ServiceManager
 from govraft.adapters.sqlite_store import SqliteStore, read_leaves
 from govraft.api.peer_credentials import PeerRules
 from govraft.api.socket_office import SocketLimits
@@ -56,6 +56,7 @@ __all__ = ["EXIT_HALTED", "rehearse", "run"]
 
 EXIT_HALTED = 3
 PARSE_TIMEOUT_S = 20.0
+_STDOUT = 1
 
 DESCRIPTORS = 4_096
 DESCRIPTORS_RESERVED = 256
@@ -73,6 +74,24 @@ def run(config_path: Path) -> int:
     Raises:
         ConfigError: The configuration, genesis or key cannot be used; nothing was opened.
     """
+    # Python has found descriptor 1 closed if it made no `sys.stdout`.
+    log = LogOutput(None if sys.stdout is None else _STDOUT)
+    with log.in_use():
+        # SAFETY: its default would end the node at once, in the middle of anything
+        # (test_log_and_signals.py::test_a_hangup_ends_no_node).
+        before = signal.signal(signal.SIGHUP, _on_hangup)
+        try:
+            return _run(config_path, log)
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+
+def _on_hangup(number: int, frame: object) -> None:
+    del number, frame
+    _log.info("nothing to reload", signal="SIGHUP")
+
+
+def _run(config_path: Path, log: LogOutput) -> int:
     config, genesis, identity = load_node_files(config_path)
     spare_long_lived_objects()
     _raise_descriptor_limit()
@@ -85,7 +104,7 @@ def run(config_path: Path) -> int:
         return EXIT_HALTED
     try:
         _make_socket_directory(config)
-        return uvloop.run(_Daemon(config, genesis, identity, store).run())
+        return uvloop.run(_Daemon(config, genesis, identity, store).run(log))
     except (CorruptionError, StorageError) as error:
         _refuse(config_path, error)
         return EXIT_HALTED
@@ -153,8 +172,9 @@ class _Daemon:
         self._clock = SystemClock()
         self._stopped = asyncio.Event()
         self._cause: BaseException | None = None
+        self._parser = PolicyParser(PARSE_TIMEOUT_S)
 
-    async def run(self) -> int:
+    async def run(self, log: LogOutput) -> int:
         """Start, wait for a signal or a halt, stop."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -171,8 +191,10 @@ class _Daemon:
             decisions=decisions,
         )
         network = self._build_network(runtime)
-        server = self._build_server(runtime, decisions)
+        server = self._build_server(runtime, decisions, log)
         anchoring = self._build_anchoring(runtime, decisions)
+        manager = ServiceManager()
+        testing = loop.create_task(self._test_parser())
         try:
             await decisions.start()
             await network.start()
@@ -189,15 +211,19 @@ class _Daemon:
             _log.info("node started", node=self._config.node_id, cluster=self._genesis.cluster_id, seq=core.machine.seq)
             if core.epochs.absence:
                 _log.warning("node denies everything", why=core.epochs.absence)
-            _notify("READY=1")
+            manager.tell("READY=1")
+            manager.begin_watchdog()
             await self._stopped.wait()
         finally:
-            _notify("STOPPING=1")
+            manager.tell("STOPPING=1")
+            testing.cancel()
             await server.stop()
             await anchoring.stop()
             await decisions.stop()
             await network.stop()
             await runtime.stop()
+            await asyncio.gather(testing, return_exceptions=True)
+            manager.end_watchdog()
         if self._cause is not None:
             _log.critical("node halted", cause=f"{type(self._cause).__name__}: {self._cause}")
             return EXIT_HALTED
@@ -207,6 +233,13 @@ class _Daemon:
     def rehearse(self) -> None:
         """Replay what is stored, and send nothing."""
         self._build_core()
+
+    async def _test_parser(self) -> None:
+        """Beside the start, which does not need it: so that what is wrong with this host is not found by an author."""
+        try:
+            await self._parser.test()
+        except ParserUnavailableError as error:
+            _log.error("policies and entities cannot be submitted here", why=str(error))
 
     def _on_halt(self, cause: BaseException) -> None:
         self._cause = cause
@@ -329,17 +362,18 @@ class _Daemon:
             report=lambda text: _log.error("decision log", error=text),
         )
 
-    def _build_server(self, runtime: NodeRuntime, decisions: DecisionKeeper) -> SocketServer:
+    def _build_server(self, runtime: NodeRuntime, decisions: DecisionKeeper, log: LogOutput) -> SocketServer:
         config = self._config
         database = config.database
         service = NodeService(
             runtime=runtime,
             node_id=config.node_id,
             clock=self._clock,
-            examine=_examine,
+            examine=self._parser.examine,
             read_leaves=lambda first, last: _stored_leaves(database, first, last),
             database=database,
             decisions=decisions,
+            process_status=lambda: {"log_lost": log.lost, "policy_parser": self._parser.condition},
         )
         return SocketServer(
             service,
@@ -355,19 +389,5 @@ class _Daemon:
         )
 
 
-async def _examine(schema: str, policies: Mapping[str, str], entities: list[dict[str, Any]] | None) -> None:
-    await parse_isolated(schema, policies, entities, timeout_s=PARSE_TIMEOUT_S)
-
-
 async def _stored_leaves(database: Path, first: int, last: int) -> list[bytes]:
     return await asyncio.get_running_loop().run_in_executor(None, read_leaves, database, first, last)
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, if it asked (sd_notify)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    target = "\0" + address[1:] if address.startswith("@") else address
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-        notifier.sendto(state.encode(), target)

@@ -23,6 +23,7 @@ from govraft.errors import CorruptionError, StorageError
 __all__ = ["StoreGuard", "guard_path", "sync_directory"]
 
 _MAGIC = b"gvguard1"
+_STDERR = 2
 _MARK = struct.Struct(">8sQ8s")
 
 
@@ -55,7 +56,7 @@ class StoreGuard:
     def __init__(self, database: Path) -> None:
         self._path = guard_path(database)
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._descriptor = _open_above_standard(self._path)
         except OSError as error:
             raise StorageError(f"cannot open `{self._path}`: {error.strerror}", path=str(self._path)) from error
         try:
@@ -110,6 +111,19 @@ class StoreGuard:
             with contextlib.suppress(OSError):
                 # The lock goes with the descriptor even when closing reports an error.
                 os.close(self._descriptor)
+
+
+def _open_above_standard(path: Path) -> int:
+    """Open a guard, on a descriptor that nobody takes for standard input, output or error."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    if descriptor > _STDERR:
+        return descriptor
+    # SAFETY: one message of native code to a closed stream would end this voter for good
+    # (test_store_guard.py::test_the_guard_is_never_a_standard_stream).
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _checksum(writes: int) -> bytes:

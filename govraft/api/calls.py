@@ -20,17 +20,16 @@ import msgspec
 
 from govraft.api.batch import Batch, split_requests
 from govraft.api.decisions import Decisions
+from govraft.api.greeting import FEATURES, PROTOCOLS, Hello, Hello2, HelloCall, choose_protocol
+from govraft.api.host_clock import read_boot_id, read_boottime
 from govraft.api.signed_calls import AuthorizeCall, RedeemCall, SignedCheckCall
 from govraft.api.socket_office import Office
 from govraft.api.wire import (
-    PROTOCOL,
     BatchCall,
     Call,
     CheckCall,
     EventFrame,
     Failure,
-    Hello,
-    HelloCall,
     ReadCall,
     SubmitCall,
     Success,
@@ -149,11 +148,24 @@ class Calls:
             self._office.turns.charge()
             self._begin_signing(call, size)
         elif isinstance(call, HelloCall):
-            self._succeed(call.id, Hello(protocol=PROTOCOL, node=self._office.node, cluster=self._office.cluster))
+            self._greet(call)
         elif isinstance(call, WatchCall):
             self._begin_watch(call, size)
         else:
             self._check(call, size)
+
+    def _greet(self, call: HelloCall) -> None:
+        node, cluster = self._office.node, self._office.cluster
+        protocol = choose_protocol(call.protocols)
+        if protocol is None:
+            known = " and ".join(map(str, PROTOCOLS))
+            message = f"this node speaks protocol {known}, the client neither: upgrade the older one"
+            self._fail(call.id, AvailabilityError(message, code="protocol_unsupported"))
+        elif protocol == 1:
+            self._succeed(call.id, Hello(protocol, node, cluster))
+        else:
+            hello = Hello2(protocol, node, cluster, list(FEATURES), read_boot_id(), read_boottime())
+            self._succeed(call.id, hello)
 
     def _check(self, call: CheckCall, size: int) -> None:
         digest = request_digest(call.request)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from govraft.api.greeting import Hello, HelloCall
 from govraft.api.signed_calls import AuthorizeCall, RedeemCall, SignedCheckCall
 from govraft.api.wire_types import CallId, Name, Seq, TimeoutMs
 from govraft.core.model.limits import ENVELOPE_BYTES
@@ -35,7 +36,6 @@ from govraft.errors import (
 __all__ = [
     "ERROR_KINDS",
     "MALFORMED_ERRORS",
-    "PROTOCOL",
     "WAITS",
     "BatchCall",
     "Call",
@@ -63,7 +63,6 @@ __all__ = [
     "restore_error",
 ]
 
-PROTOCOL = 1
 WAITS = ("effective", "committed", "none")
 
 _HEADER = struct.Struct(">I")
@@ -76,12 +75,6 @@ MALFORMED_ERRORS = (msgspec.MsgspecError, RecursionError, TypeError, ValueError)
 
 class RequestBody(Request, frozen=True, forbid_unknown_fields=True):
     """A `Request` off the wire. A misspelt field is refused: ignored, it could turn a deny into an allow."""
-
-
-class HelloCall(msgspec.Struct, frozen=True, tag="hello", tag_field="op", forbid_unknown_fields=True):
-    """Asks who answers, and in which protocol."""
-
-    id: CallId
 
 
 class CheckCall(msgspec.Struct, frozen=True, tag="check", tag_field="op", forbid_unknown_fields=True):
@@ -132,14 +125,6 @@ class WatchCall(msgspec.Struct, frozen=True, tag="watch", tag_field="op", forbid
 Call = (
     HelloCall | CheckCall | BatchCall | SubmitCall | SignedCheckCall | AuthorizeCall | RedeemCall | ReadCall | WatchCall
 )
-
-
-class Hello(msgspec.Struct, frozen=True):
-    """Who answers. `cluster` is the cluster id, hex; `node` the node's id."""
-
-    protocol: int
-    node: str
-    cluster: str
 
 
 class WireError(msgspec.Struct, frozen=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 
@@ -12,11 +11,14 @@ import click
 
 import govraft
 from govraft.cli.exit_codes import DONE, INTERRUPTED, MISUSED, PIPE_CLOSED, UNAVAILABLE, exit_code_of_error
-from govraft.cli.output import note
+from govraft.cli.output import note, say_error
 from govraft.cli.settings import Settings, common_options, signing_options
+from govraft.cli.standard_streams import open_closed_descriptors, unless_unwritable
 from govraft.errors import GovraftError, InvariantViolation
 
 __all__ = ["COMMANDS", "cli", "main", "run"]
+
+_STDOUT, _STDERR = 1, 2
 
 COMMANDS = {
     "authorize": "govraft.cli.permit:authorize",
@@ -97,6 +99,9 @@ def run(arguments: Sequence[str]) -> int:
         if sys.stdout is not None:  # The caller has closed it.
             sys.stdout.flush()
     except (Exception, InvariantViolation, SystemExit) as error:  # noqa: BLE001 - the last place to keep a traceback away
+        with unless_unwritable(_STDOUT):
+            if sys.stdout is not None:
+                sys.stdout.flush()
         return _explain(error, settings.output)
     return result if type(result) is int else DONE
 
@@ -106,24 +111,25 @@ def _explain(error: BaseException, form: str) -> int:
     if isinstance(error, click.exceptions.Abort):
         return INTERRUPTED
     if isinstance(error, click.ClickException):
-        error.show()
+        with unless_unwritable(_STDERR):
+            error.show()
         return MISUSED
     if isinstance(error, GovraftError):
         _report(error, form)
         return exit_code_of_error(error)
     if isinstance(error, SystemExit | BrokenPipeError):
         # click makes a SystemExit of a closed pipe, though told not to exit; its code would read as a denial.
-        if isinstance(error, BrokenPipeError):
-            # Nobody reads any more; what is still buffered must not fail again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    if isinstance(error, OSError):
+        note(f"govraft: {error.strerror or error}; what was done is unknown")
+        return UNAVAILABLE
     note(f"govraft: a defect in govraft: {type(error).__name__}: {error}; what it did is unknown")
     return UNAVAILABLE
 
 
 def _report(error: GovraftError, form: str) -> None:
     if form == "json":
-        click.echo(json.dumps(error.diagnostics(), default=str), err=True)
+        say_error(json.dumps(error.diagnostics(), default=str))
         return
     doubt = "" if error.definite else "; whether it took effect is unknown"
     note(f"govraft: {error} [{error.code}]{doubt}")
@@ -131,6 +137,7 @@ def _report(error: GovraftError, form: str) -> None:
 
 def main() -> None:
     """Entry point of the `govraft` program."""
+    open_closed_descriptors()
     sys.exit(run(sys.argv[1:]))
 
 

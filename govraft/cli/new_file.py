@@ -26,6 +26,8 @@ def open_new(path: Path) -> Iterator[BinaryIO]:
         InputError: It cannot be written.
     """
     if str(path) == "-":
+        if sys.stdout is None:
+            raise InputError("`-` cannot be written: standard output is closed", code="file_unwritable")
         yield sys.stdout.buffer
         return
     try:

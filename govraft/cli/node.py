@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from govraft import __version__
 from govraft.cli.output import plain
+from govraft.cli.standard_streams import open_closed_descriptors, unless_unwritable
 from govraft.errors import ConfigError, GovraftError, InputError
 from govraft.startup import load_node_files
 
@@ -18,6 +20,7 @@ __all__ = ["EXIT_CONFIG", "EXIT_FAILED", "EXIT_UNAVAILABLE", "main"]
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_UNAVAILABLE = 3
+_STDOUT, _STDERR = 1, 2
 
 _CONFIG = click.option(
     "--config",
@@ -30,7 +33,22 @@ _CONFIG = click.option(
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group(name="govraft-node", context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(click.Group):
+    """Begins with standard streams that are open; a stream that takes no more changes no exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program."""
+        open_closed_descriptors()
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            with unless_unwritable(_STDOUT):
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+            _stop(f"{error.strerror or error}", EXIT_UNAVAILABLE)
+
+
+@click.group(name="govraft-node", cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Run a node of a govraft cluster."""
 
@@ -42,6 +60,8 @@ def run(config_path: Path) -> None:
 
     Exit codes: 0 stopped on request, 2 the configuration cannot be used, 3 storage or network failed.
     """
+    # A terminal that goes away and a rotation of logs end no node, not even one that begins.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Imported here: checking a configuration needs neither the engine nor the policy library.
     from govraft import daemon
 
@@ -71,7 +91,7 @@ def check_config(config_path: Path) -> None:
     except GovraftError as error:
         _stop(f"{config_path}: {error}", EXIT_CONFIG)
     else:
-        click.echo(f"{config.file}: ok, node `{config.node_id}`")
+        _say(f"{config.file}: ok, node `{config.node_id}`")
 
 
 @main.command("check-store")
@@ -96,12 +116,12 @@ def check_store(config_path: Path, scratch: Path | None) -> None:
     except GovraftError as error:
         _stop(str(error), EXIT_UNAVAILABLE)
     for part, condition, detail in found.findings:
-        click.echo(f"{part:<14}{condition.value:<9} {plain(detail)}".rstrip())
+        _say(f"{part:<14}{condition.value:<9} {plain(detail)}".rstrip())
     if found.is_whole:
         return
-    click.echo("\nThe way back:")
+    _say("\nThe way back:")
     for line in found.way_back:
-        click.echo(f"  {line}")
+        _say(f"  {line}")
     sys.exit(EXIT_CONFIG if found.findings[0].condition != "intact" else EXIT_UNAVAILABLE)
 
 
@@ -141,7 +161,7 @@ def create_store(config_path: Path, export: Path | None, donor: Path | None) -> 
     except GovraftError as error:
         _stop(str(error), EXIT_UNAVAILABLE)
     else:
-        click.echo(f"{database}: made")
+        _say(f"{database}: made")
 
 
 @main.command("learn-epochs")
@@ -164,17 +184,23 @@ def learn_epochs(config_path: Path, export: Path) -> None:
     except GovraftError as error:
         _stop(str(error), EXIT_UNAVAILABLE)
     else:
-        click.echo(f"{config_path}: {count} changes of the members learnt")
+        _say(f"{config_path}: {count} changes of the members learnt")
 
 
 @main.command()
 def version() -> None:
     """Print the version."""
-    click.echo(f"govraft-node {__version__}")
+    _say(f"govraft-node {__version__}")
+
+
+def _say(text: str) -> None:
+    with unless_unwritable(_STDOUT):
+        click.echo(text)
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    click.echo(f"govraft-node: {message}", err=True)
+    with unless_unwritable(_STDERR):
+        click.echo(f"govraft-node: {message}", err=True)
     sys.exit(code)
 
 

@@ -15,13 +15,27 @@ from typing import Any, NamedTuple
 
 import click
 
+from govraft.cli.standard_streams import unless_unwritable
 from govraft.errors import GovraftError
 
-__all__ = ["FORMATS", "Table", "digits", "emit", "fields_table", "note", "plain", "progress", "time_text", "write_data"]
+__all__ = [
+    "FORMATS",
+    "Table",
+    "digits",
+    "emit",
+    "fields_table",
+    "note",
+    "plain",
+    "progress",
+    "say_error",
+    "time_text",
+    "write_data",
+]
 
 FORMATS = ("table", "json", "yaml")
 
 _UNBOUNDED_COLUMNS = 100_000
+_STDERR = 2
 
 
 class Table(NamedTuple):
@@ -66,8 +80,14 @@ def write_data(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Tell people something, on stderr, in one line."""
-    click.echo(plain(text), err=True)
+    """Tell people something, on stderr, in one line; it is lost if stderr takes no more."""
+    say_error(plain(text))
+
+
+def say_error(text: str) -> None:
+    """Write text to stderr as it is, if that takes it: what could not be said there must not change the exit code."""
+    with unless_unwritable(_STDERR):
+        click.echo(text, err=True)
 
 
 def plain(value: object) -> str:

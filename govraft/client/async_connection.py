@@ -7,7 +7,8 @@ from typing import Any, Self, TypeVar, cast
 
 from govraft.api.wire import FrameReader, frame
 from govraft.client.answers import id_in
-from govraft.client.questions import Question, ask_greeting
+from govraft.client.greeting import Greeting, ask_first_protocol, ask_greeting
+from govraft.client.questions import Question
 from govraft.core.model.limits import RESPONSE_BYTES
 from govraft.errors import AvailabilityError, GovraftError, InputError
 
@@ -30,6 +31,7 @@ class AsyncConnection(asyncio.Protocol):
         self._streams: dict[int, asyncio.Queue[bytes | GovraftError]] = {}
         self._next_id = 1
         self._retired = False
+        self.greeting = Greeting()
 
     @classmethod
     async def open(cls, path: str, timeout_s: float) -> Self:
@@ -48,7 +50,10 @@ class AsyncConnection(asyncio.Protocol):
                 f"no node answers at `{path}`: {error.strerror or 'timed out'}", code="node_unreachable"
             ) from error
         try:
-            await connection.ask(ask_greeting(), timeout_s)
+            greeting = await connection.ask(ask_greeting(), timeout_s)
+            if greeting is None:
+                greeting = await connection.ask(ask_first_protocol(), timeout_s)
+            connection.greeting = greeting
         except GovraftError as error:
             connection.close()
             error.definite = True  # A greeting changes nothing.
@@ -72,9 +77,10 @@ class AsyncConnection(asyncio.Protocol):
         """Send one question and wait for its answer.
 
         Raises:
-            AvailabilityError: Too slow, or the connection failed.
+            AvailabilityError: Too slow, the connection failed, or this node cannot be asked that.
             GovraftError: What the node reports, or an answer that is not usable.
         """
+        self._admit(question)
         call_id, answer = self._send(question)
         expiry = self.loop.call_later(timeout_s, self._expire, call_id)
         try:
@@ -126,6 +132,16 @@ class AsyncConnection(asyncio.Protocol):
         del exc
         self._transport = None
         self._fail(AvailabilityError("the node closed the connection", code="node_unreachable", definite=False))
+
+    def _admit(self, question: Question[Any]) -> None:
+        try:
+            self.greeting.admit(question)
+        except AvailabilityError:
+            # Whoever asks next greets anew: the host may have been put right meanwhile.
+            self.retire()
+            if not self._waiting:
+                self.close()
+            raise
 
     def _send(self, question: Question[Any]) -> tuple[int, asyncio.Future[bytes]]:
         transport = self._transport

@@ -10,7 +10,8 @@ import weakref
 from typing import Any, TypeVar
 
 from govraft.api.wire import FrameReader, frame
-from govraft.client.questions import Question, ask_greeting
+from govraft.client.greeting import Greeting, ask_first_protocol, ask_greeting
+from govraft.client.questions import Question
 from govraft.core.model.limits import RESPONSE_BYTES
 from govraft.errors import AvailabilityError, GovraftError, InputError
 
@@ -46,11 +47,12 @@ class Connection:
         self._pid = os.getpid()
         self._next_id = 1
         self._reader = FrameReader(RESPONSE_BYTES)
+        self.greeting = Greeting()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         _open.add(self)
         try:
             self._connect(path, deadline)
-            self.ask(ask_greeting(), deadline)
+            self.greeting = self.ask(ask_greeting(), deadline) or self.ask(ask_first_protocol(), deadline)
         except GovraftError as error:
             self.close()
             error.definite = True  # A greeting changes nothing.
@@ -78,7 +80,7 @@ class Connection:
 
         Raises:
             StaleConnectionError: The node has closed the connection without an answer.
-            AvailabilityError: Too slow, or the connection failed.
+            AvailabilityError: Too slow, the connection failed, or this node cannot be asked that.
             GovraftError: What the node reports, or an answer that is not usable.
         """
         call_id = self.send(question, deadline)
@@ -89,7 +91,12 @@ class Connection:
         return question.judge(payload, call_id)
 
     def send(self, question: Question[Any], deadline: float) -> int:
-        """Send one question; its id."""
+        """Send one question; its id.
+
+        Raises:
+            AvailabilityError: The connection failed, or this node cannot be asked that.
+        """
+        self.greeting.admit(question)
         call_id = self._next_id
         self._next_id += 1
         payload = question.call(call_id)

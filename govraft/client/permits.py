@@ -107,7 +107,7 @@ def ask_authorize(
         _check(permit.statement, wanted, asked)
         return permit
 
-    return Question(lambda call_id: encode(msgspec.structs.replace(wanted, id=call_id)), judge)
+    return Question(lambda call_id: encode(msgspec.structs.replace(wanted, id=call_id)), judge, timed=True)
 
 
 def _check(statement: PermitStatement, wanted: AuthorizeCall, asked: str) -> None:
@@ -189,7 +189,7 @@ def ask_signed(
         verdict: Verdict = vet(found.verdict, seq, now_ns())
         return SignedVerdict(verdict, found.denial if verdict is found.verdict else b"")
 
-    return Question(lambda call_id: encode(SignedCheckCall(call_id, msgspec.Raw(body), seq)), judge)
+    return Question(lambda call_id: encode(SignedCheckCall(call_id, msgspec.Raw(body), seq)), judge, timed=True)
 
 
 def ask_redeem(permit: bytes, *, timeout_s: float) -> Question[Redeemed]:

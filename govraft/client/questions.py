@@ -9,12 +9,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from govraft.api.wire import (
-    PROTOCOL,
     WAITS,
     BatchCall,
     CheckCall,
-    Hello,
-    HelloCall,
     ReadCall,
     Receipt,
     WatchCall,
@@ -37,13 +34,12 @@ from govraft.client.verdicts import Deny, Verdict, deny_for, now_ns
 from govraft.core.model.limits import BATCH_CHECKS, ENVELOPE_BYTES, FRAME_BYTES, NAME_CHARS, REQUEST_BYTES
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
-from govraft.errors import AvailabilityError, GovraftError, InputError, LimitExceededError, RejectedError
+from govraft.errors import GovraftError, InputError, LimitExceededError, RejectedError
 
 __all__ = [
     "Asked",
     "Question",
     "ask_check",
-    "ask_greeting",
     "ask_many",
     "ask_read",
     "ask_submit",
@@ -104,28 +100,15 @@ class Question(Generic[T]):
         call: id -> the payload to send.
         judge: (the payload that came back, id) -> what the caller gets. Raises `GovraftError`.
         repeatable: Whether it may be asked twice: only what changes nothing may.
+        timed: Whether the answer holds until a time of the node's clock, or stands for a verdict.
+        requires: The feature that the node must have named; empty if each node knows what is asked.
     """
 
     call: Callable[[int], bytes]
     judge: Callable[[bytes, int], T]
     repeatable: bool = True
-
-
-def ask_greeting() -> Question[Hello]:
-    """Ask who is there. Judging raises an `AvailabilityError` for another protocol."""
-
-    def judge(payload: bytes, call_id: int) -> Hello:
-        answer = decode_answer(answer_decoder, payload)
-        match(answer, call_id, b"")
-        hello = convert(answer.result, Hello)
-        if hello.protocol != PROTOCOL:
-            raise AvailabilityError(
-                f"the node speaks protocol {hello.protocol}, this library {PROTOCOL}: upgrade the older one",
-                code="protocol_unsupported",
-            )
-        return hello
-
-    return Question(lambda call_id: encode(HelloCall(call_id)), judge)
+    timed: bool = False
+    requires: str = ""
 
 
 def ask_check(
@@ -151,7 +134,9 @@ def ask_check(
             raise mistrust("no verdict")
         return vet(answer.result, seq, now_ns())
 
-    return Question(lambda call_id: encode(CheckCall(call_id, msgspec.Raw(body), seq, bool(explain))), judge)
+    return Question(
+        lambda call_id: encode(CheckCall(call_id, msgspec.Raw(body), seq, bool(explain))), judge, timed=True
+    )
 
 
 def ask_many(
@@ -212,7 +197,9 @@ def _ask_batch(bodies: list[bytes], at_least: int, *, explain: bool) -> Question
         now = now_ns()
         return [vet(verdict, at_least, now) for verdict in answer.result]
 
-    return Question(lambda call_id: encode(BatchCall(call_id, msgspec.Raw(body), at_least, bool(explain))), judge)
+    return Question(
+        lambda call_id: encode(BatchCall(call_id, msgspec.Raw(body), at_least, bool(explain))), judge, timed=True
+    )
 
 
 def ask_submit(envelope: object, *, wait: str, timeout_s: float, retry: bool) -> Question[Receipt]:

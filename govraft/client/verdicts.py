@@ -10,7 +10,7 @@ from govraft.core.model.reasons import Reason
 from govraft.core.model.verdict import Deny
 from govraft.errors import AvailabilityError, Denied, GovraftError, InputError
 
-__all__ = ["Allow", "Deny", "Verdict", "deny_for", "insist", "now_ns"]
+__all__ = ["Allow", "Deny", "ForeignClockError", "Verdict", "deny_for", "insist", "now_ns"]
 
 
 def now_ns() -> int:
@@ -29,6 +29,12 @@ class Allow(model.Allow, frozen=True, tag="allow", tag_field="verdict", forbid_u
 Verdict = Allow | Deny
 
 
+class ForeignClockError(AvailabilityError):
+    """The node's clock is not this process's: what it says about time means nothing here. Nothing was asked."""
+
+    default_code = Reason.CLOCK_UNSAFE.value
+
+
 def deny_for(error: Exception) -> Deny:
     """The denial that stands for a failure of the library or of the node.
 
@@ -36,6 +42,8 @@ def deny_for(error: Exception) -> Deny:
     """
     if isinstance(error, InputError):
         return Deny(Reason.REQUEST_INVALID, one_line(str(error)))
+    if isinstance(error, ForeignClockError):
+        return Deny(Reason.CLOCK_UNSAFE, one_line(str(error)))
     if isinstance(error, AvailabilityError):
         return Deny(Reason.NODE_UNREACHABLE, one_line(str(error)))
     if isinstance(error, OSError):

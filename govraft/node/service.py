@@ -61,6 +61,7 @@ class NodeService:
         read_leaves: For leaves that the machine no longer keeps in memory.
         database: For its size.
         decisions: The decision log, for its status.
+        process_status: What the process tells of itself, for the status.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class NodeService:
         read_leaves: ReadLeaves,
         database: Path,
         decisions: DecisionKeeper | None = None,
+        process_status: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._runtime = runtime
         self._core = runtime.core
@@ -82,6 +84,7 @@ class NodeService:
         self._read_leaves = read_leaves
         self._database = database
         self._decisions = decisions
+        self._process_status = process_status
         self._started = clock.boottime()
         self._examining = asyncio.Semaphore(EXAMINATIONS)
         self._examinations = 0
@@ -278,6 +281,7 @@ class NodeService:
             "policy_version": 0 if active is None else active.version,
             "equivocators": sorted(convergence.equivocators),
             "decisions": None if self._decisions is None else self._decisions.status(),
+            **self._process_status(),
         }
 
     def _database_bytes(self) -> int:

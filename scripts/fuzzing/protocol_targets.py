@@ -10,7 +10,8 @@ from govraft.adapters.engine import frames as engine_frames
 from govraft.adapters.frames import CONTROL_CHANNEL, Frame, FrameDecoder, encode_frame
 from govraft.adapters.peer_hello import accept_hello, encode_hello
 from govraft.api import wire
-from govraft.client import answers, questions
+from govraft.api.greeting import Hello, Hello2
+from govraft.client import answers, greeting, questions
 from govraft.core.convergence.certificate import verify_lease
 from govraft.core.convergence.messages import Ack, EpochRequest, Epochs, Kind, Lease, Probe, Signed, decode_kind
 from govraft.core.crypto.keys import verify
@@ -181,7 +182,7 @@ def _answer(data: bytes) -> bool:
 def _answers(data: bytes) -> bool:
     """All other answers, by the functions that judge them; the first byte chooses the question."""
     kinds = (
-        questions.ask_greeting(),
+        greeting.ask_greeting(),
         questions.ask_submit(b"{}", wait="effective", timeout_s=1.0, retry=False),
         questions.ask_submit(b"{}", wait="none", timeout_s=1.0, retry=False),
         questions.ask_read("status", {}),
@@ -219,7 +220,8 @@ def _answers_seeds() -> list[bytes]:
     )
     deny = _deny()
     frames = (
-        (0, wire.Success(7, wire.Hello(wire.PROTOCOL, "n1", "c"))),
+        (0, wire.Success(7, Hello(1, "n1", "c"))),
+        (0, wire.Success(7, Hello2(2, "n1", "c", ["x"], "0" * 36, 1))),
         (1, wire.Success(7, receipt, asked)),
         (2, wire.Success(7, wire.Receipt("c1", "pending"), asked)),
         (3, wire.Success(7, {"any": [1, None, b"x"]})),
@@ -245,7 +247,8 @@ def _call_seeds() -> list[bytes]:
             ask,
             many,
             submit,
-            questions.ask_greeting(),
+            greeting.ask_greeting(),
+            greeting.ask_first_protocol(),
             questions.ask_read("x", {"y": 1}),
             questions.ask_watch(),
         )
@@ -343,7 +346,7 @@ TARGETS = (
         _answers,
         _answers_seeds,
         "msgpack",
-        ("govraft.client.answers", "govraft.client.questions"),
+        ("govraft.client.answers", "govraft.client.greeting", "govraft.client.questions"),
         prefix=1,
     ),
 )

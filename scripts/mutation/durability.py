@@ -18,6 +18,7 @@ _SNAPSHOT_PROOF = "govraft/core/evidence/snapshot_proof.py"
 _SNAPSHOT_PROOF_TESTS = ("tests/unit/core/evidence/test_snapshot_proof.py",)
 _JOINING = "govraft/node/joining.py"
 _JOINING_TESTS = ("tests/unit/node/test_joining.py",)
+_LOG = "govraft/adapters/log_output.py"
 
 DURABILITY_MUTANTS = (
     Mutant(
@@ -291,5 +292,37 @@ DURABILITY_MUTANTS = (
         "droppable = min(applied, self._durable) - self._floor + 1",
         "droppable = applied - self._floor + 1",
         ("tests/unit/engine/test_journal_window.py",),
+    ),
+    Mutant(
+        "guard-on-a-standard-stream",
+        "no message of native code reaches the guard of a store",
+        "govraft/adapters/store_guard.py",
+        "    if descriptor > _STDERR:\n",
+        "    if descriptor >= 0:\n",
+        ("tests/unit/adapters/test_store_guard.py",),
+    ),
+    Mutant(
+        "closed-descriptors-given-out",
+        "no file of a node takes the place of a standard stream",
+        "govraft/cli/standard_streams.py",
+        "(descriptor := os.open(os.devnull, os.O_RDWR)) < _STANDARD:",
+        "(descriptor := os.open(os.devnull, os.O_RDWR)) < 0:",
+        ("tests/unit/cli_node/test_standard_streams.py",),
+    ),
+    Mutant(
+        "log-waits-for-its-reader",
+        "a log reader that is stuck costs a node neither time nor memory",
+        _LOG,
+        "        if self._lines.qsize() >= LINES_MAX:\n",
+        "        if self._lines.qsize() < 0:\n",
+        ("tests/unit/adapters/test_log_output.py",),
+    ),
+    Mutant(
+        "log-failure-ends-the-log",
+        "a line that cannot be written is counted, and the next one is tried",
+        _LOG,
+        "            except OSError:\n                # SAFETY: a log",
+        "            except KeyError:\n                # SAFETY: a log",
+        ("tests/unit/adapters/test_log_output.py",),
     ),
 )

@@ -272,4 +272,28 @@ GOVERNANCE_MUTANTS = (
         "    if name in _IN_PERSON and own:\n",
         _PROPOSAL_TESTS,
     ),
+    Mutant(
+        "parser-that-cannot-start-blames-the-policy",
+        "that the parser cannot start is never a refusal of content",
+        "govraft/adapters/cedar_parser.py",
+        '    if not is_ready:\n        message = f"the policy parser cannot start',
+        '    if is_ready is None:\n        message = f"the policy parser cannot start',
+        ("tests/unit/adapters/test_cedar_parser.py",),
+    ),
+    Mutant(
+        "killed-parser-blames-the-policy",
+        "a parser that somebody else ended says nothing about the policy",
+        "govraft/adapters/cedar_parser.py",
+        "        if exit_code == -signal.SIGKILL:\n",
+        "        if exit_code is None:\n",
+        ("tests/unit/adapters/test_cedar_parser.py",),
+    ),
+    Mutant(
+        "parser-accepts-by-silence",
+        "only the exact answer of a parser that ended well accepts",
+        "govraft/adapters/cedar_parser.py",
+        "    if exit_code == 0 and answer == _ACCEPTED:\n",
+        '    if exit_code == 0 and answer in (_ACCEPTED, b""):\n',
+        ("tests/unit/adapters/test_cedar_parser.py",),
+    ),
 )

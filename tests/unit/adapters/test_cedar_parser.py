@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from govraft.adapters import cedar_parser
-from govraft.adapters.cedar_parser import PolicyRejectedError, parse_isolated
+from govraft.adapters.cedar_parser import ParserUnavailableError, PolicyParser, PolicyRejectedError, parse_isolated
 
 SCHEMA = "entity U = {n: Long}; action a appliesTo {principal: [U], resource: [U], context: {}};"
 GOOD = "permit (principal, action, resource) when { principal.n == 1 };"
@@ -73,6 +76,8 @@ def test_refuses_what_is_no_json() -> None:
         parse(GOOD, entities=[{**ENTITY, "attrs": {"n": object()}}])
 
 
+READY = "import os; os.write(1, b'ready\\n'); "
+
 CHILDREN = {
     "crash": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
     "accepts, then fails": "import sys; print('{\"accepted\":true}', end=''); sys.exit(3)",
@@ -87,26 +92,138 @@ CHILDREN = {
 
 @pytest.mark.parametrize("child", CHILDREN)
 def test_anything_but_acceptance_rejects(child: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cedar_parser, "_child_command", lambda: [sys.executable, "-c", CHILDREN[child]])
+    monkeypatch.setattr(cedar_parser, "_child_command", lambda: [sys.executable, "-c", READY + CHILDREN[child]])
     with pytest.raises(PolicyRejectedError) as caught:
         parse(GOOD)
     assert caught.value.code == "policy_parser_failed"
 
 
-def test_a_child_that_cannot_start_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cedar_parser, "_child_command", lambda: ["/does/not/exist"])
-    with pytest.raises(PolicyRejectedError) as caught:
+UNREADY = {
+    "crash": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+    "no module": "import no_such_module",
+    "no memory": "raise MemoryError",
+    "says nothing": "",
+    "accepts at once": "print('{\"accepted\":true}', end='')",
+    "refuses at once": 'print(\'{"code":"policy_invalid","message":"no"}\')',
+    "half a word": "import os; os.write(1, b'read')",
+}
+
+
+@pytest.mark.parametrize("child", UNREADY)
+def test_a_child_that_does_not_get_ready_says_nothing_about_the_proposal(
+    child: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cedar_parser, "_child_command", lambda: [sys.executable, "-c", UNREADY[child]])
+    with pytest.raises(ParserUnavailableError, match="cannot start") as caught:
         parse(GOOD)
-    assert caught.value.code == "policy_parser_failed"
+    assert (caught.value.code, caught.value.definite) == ("policy_parser_unavailable", True)
+
+
+@pytest.mark.parametrize("command", [["/does/not/exist"], ["\0"], [""]])
+def test_a_child_that_cannot_be_made_says_nothing_about_the_proposal(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cedar_parser, "_child_command", lambda: command)
+    with pytest.raises(ParserUnavailableError, match="cannot start"):
+        parse(GOOD)
+
+
+def test_a_child_that_is_slow_to_start_says_nothing_about_the_proposal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cedar_parser, "_child_command", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(ParserUnavailableError, match="did not start within"):
+        parse(GOOD, timeout_s=0.3)
+
+
+def test_a_child_that_somebody_else_ends_says_nothing_about_the_proposal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel does when memory runs out."""
+    killed = READY + "import signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(cedar_parser, "_child_command", lambda: [sys.executable, "-c", killed])
+    with pytest.raises(ParserUnavailableError, match="somebody killed it"):
+        parse(GOOD)
+
+
+def test_a_child_that_fails_in_little_room_says_nothing_about_the_proposal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cedar_parser, "_memory_bytes", lambda: 512 << 20)
+    monkeypatch.setattr(cedar_parser, "_child_command", lambda: [sys.executable, "-c", READY + "raise MemoryError"])
+    with pytest.raises(ParserUnavailableError, match="512 MiB of address space only; raise LimitAS"):
+        parse(GOOD)
+
+
+def run_elsewhere(program: str, *, cwd: Path, **environment: str) -> str:
+    """Run a program that finds govraft by nothing but what `environment` or the program itself says."""
+    here = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    done = subprocess.run(
+        [sys._base_executable, "-P", "-c", program],
+        cwd=cwd,
+        env={**here, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+PARSE = f"""
+import asyncio
+from govraft.adapters.cedar_parser import PolicyRejectedError, parse_isolated
+asyncio.run(parse_isolated({SCHEMA!r}, {{}}, None, timeout_s=60))
+try:
+    asyncio.run(parse_isolated("nonsense", {{}}, None, timeout_s=60))
+except PolicyRejectedError:
+    print("works")
+"""
+PLACES = [place for place in sys.path if place and Path(place).exists()]
+
+
+def test_a_child_starts_below_a_small_limit_of_address_space(tmp_path: Path) -> None:
+    limited = f"import sys; sys.path[:] = {PLACES!r}\nimport resource\n"
+    limited += "resource.setrlimit(resource.RLIMIT_AS, (900 << 20, 900 << 20))\n"
+    assert run_elsewhere(limited + PARSE, cwd=tmp_path) == "works\n"
+
+
+def test_a_child_looks_where_a_launcher_made_its_parent_look(tmp_path: Path) -> None:
+    assert run_elsewhere(f"import sys; sys.path[:] = {PLACES!r}\n" + PARSE, cwd=tmp_path) == "works\n"
+
+
+def test_a_child_finds_what_its_parent_found_in_the_current_directory(tmp_path: Path) -> None:
+    for number, place in enumerate(PLACES):
+        (tmp_path / f"p{number}").symlink_to(place)
+    places = [f"p{number}" for number in range(len(PLACES))]
+    assert run_elsewhere(f"import sys; sys.path[:] = {places!r}\n" + PARSE, cwd=tmp_path) == "works\n"
+
+
+def test_a_child_finds_a_user_site_under_another_home(tmp_path: Path) -> None:
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = tmp_path / ".local" / "lib" / version / "site-packages"
+    site.mkdir(parents=True)
+    (site / "govraft.pth").write_text("\n".join(place for place in PLACES if "python3" not in place or "site" in place))
+    assert run_elsewhere(PARSE, cwd=tmp_path, HOME=str(tmp_path)) == "works\n"
+
+
+def test_a_parser_knows_whether_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = PolicyParser(30)
+    assert parser.condition == "untested"
+    asyncio.run(parser.test())
+    assert parser.condition == "ok"
+    with monkeypatch.context() as broken:
+        broken.setattr(cedar_parser, "_child_command", lambda: ["/does/not/exist"])
+        with pytest.raises(ParserUnavailableError):
+            asyncio.run(parser.examine(SCHEMA, bundle(GOOD), None))
+    assert "cannot start: No such file" in parser.condition
+    with pytest.raises(PolicyRejectedError):
+        asyncio.run(parser.examine("nonsense", {}, None))
+    assert parser.condition == "ok"
 
 
 def test_a_hanging_child_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cedar_parser, "_child_command", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+    hanging = READY + "import time; time.sleep(60)"
+    monkeypatch.setattr(cedar_parser, "_child_command", lambda: [sys.executable, "-c", hanging])
     started = time.monotonic()
     with pytest.raises(PolicyRejectedError) as caught:
-        parse(GOOD, timeout_s=0.3)
+        parse(GOOD, timeout_s=5)
     assert caught.value.code == "policy_parser_failed"
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_a_cancelled_parse_leaves_no_child(monkeypatch: pytest.MonkeyPatch) -> None:

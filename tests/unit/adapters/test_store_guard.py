@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from govraft.adapters.store_guard import StoreGuard, guard_path
@@ -43,3 +46,30 @@ def test_a_mark_of_another_length_is_noticed(marked, change):
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(CorruptionError, match="is damaged"):
         StoreGuard(marked)
+
+
+def test_the_guard_is_never_a_standard_stream(tmp_path):
+    """A caller that closes descriptor 2, and native code that complains there: the store must not notice."""
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from govraft.adapters.store_guard import StoreGuard\n"
+        "database = Path(sys.argv[1])\n"
+        "for descriptor in range(3):\n"
+        "    os.close(descriptor)\n"
+        "guard = StoreGuard(database)\n"
+        "guard.mark(7, sync=True)\n"
+        "for descriptor in range(3):\n"
+        "    try:\n"
+        "        os.write(descriptor, b'a message of native code')\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "guard.release()\n"
+        "StoreGuard(database).release()\n"
+    )
+    database = tmp_path / "node.db"
+    done = subprocess.run([sys.executable, "-c", program, str(database)], check=False)
+    assert done.returncode == 0
+    guard = StoreGuard(database)
+    assert guard.writes == 7
+    guard.release()

@@ -20,12 +20,12 @@ def config(tmp_path: Path) -> Path:
     return Path(create_cluster(plan, tmp_path / "c").nodes[0].config)
 
 
-def test_a_node_without_a_store_makes_nothing(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_node_without_a_store_makes_nothing(config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A volume that is not mounted: a directory in its place would hide the mistake, and fill the wrong disk."""
     shutil.rmtree(config.parent / "data")
     before = sorted(tmp_path.rglob("*"))
     assert daemon.run(config) == daemon.EXIT_HALTED
-    assert "store_missing" in capsys.readouterr().out
+    assert "store_missing" in capfd.readouterr().out
     assert sorted(tmp_path.rglob("*")) == before
 
 
