@@ -221,7 +221,7 @@ class Watcher:
         cluster = bytes.fromhex(machine.genesis.cluster_id)
         try:
             is_valid = self._world.cast.is_valid()
-            verify_lease(signed, judges, machine.genesis.origin, cluster, is_valid=is_valid)
+            verify_lease(signed, judges, machine.genesis.origin, cluster, host.core.timing, is_valid=is_valid)
         except CertificateError as error:
             if host.name in self._world.careless:
                 return

@@ -268,9 +268,10 @@ def test_a_cosignature_must_be_over_the_acks_own_checkpoint(world):
 
     probe = world.probe(5)
     verify(world.ack("b", probe))
+    honest = world.cosignature("b", world.checkpoint(5))
     for lie in ({"cosignature": bytes(64)}, {"seq": 6}, {"root": bytes(32)}, {"time_s": 8}):
         with pytest.raises(CertificateError, match="invalid cosignature"):
-            verify(world.ack("b", probe, **lie))
+            verify(world.ack("b", probe, **({"cosignature": honest} | lie)))
 
 
 def test_the_author_is_verified_before_the_body_is_read(world):

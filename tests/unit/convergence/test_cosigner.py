@@ -27,12 +27,16 @@ class View:
     roots: dict = field(default_factory=dict)
 
     uncertified: int | None = None
+    apart: int = 0
 
     def electorates(self, seq):
         return (self.world.electorate,)
 
     def held(self, seq):
         return Held(self.root(seq), self.world.sections) if seq in self.remembered else None
+
+    def apart_ms(self, probe):
+        return self.apart
 
     def root(self, seq):
         assert seq <= self.applied, "nobody knows the root of what is not applied"

@@ -13,6 +13,7 @@ class Leading:
             node_id="a",
             origin=world.origin,
             cluster=world.cluster,
+            timing=world.timing,
             recent_ns=300 * NS_PER_MS,
             signing=world.signing("a"),
         )
@@ -25,6 +26,7 @@ class Leading:
             electorates=(self.world.electorate,),
             term=term,
             now=self.now,
+            wall=self.world.wall,
         )
 
     def take(self, signed):
