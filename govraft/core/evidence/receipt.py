@@ -50,6 +50,8 @@ __all__ = ["RECEIPT_FORMAT", "ProvenReceipt", "encode_receipt_file", "prove_rece
 RECEIPT_FORMAT = "govraft.receipt.v2"
 
 _STAMPS_TRIED_MS = 2_000
+_TIME_MOST_MS = 253_402_300_799_999
+"""The end of the year 9999: later times have no date, and no honest clock shows them."""
 
 
 class _Answer(Protocol):
@@ -206,7 +208,10 @@ def _prove_lease(data: bytes, genesis: Genesis, history: EpochHistory, seq: int)
     # SAFETY: all acks, those of holders too, and to the end of their second
     # (test_receipt_times.py::test_the_latest_ack_decides).
     latest_s = max(ack.time_s for ack in acks)
-    return lease, (latest_s + 1) * 1000 + genesis.clock_skew_max_ms
+    until = (latest_s + 1) * 1000 + genesis.clock_skew_max_ms
+    if until + PERMIT_MS > _TIME_MOST_MS:
+        raise VerificationError("an ack of the receipt is dated past the year 9999", code=MALFORMED)
+    return lease, until
 
 
 def _bind(leaf: Leaf, envelope: bytes) -> None:
