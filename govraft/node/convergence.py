@@ -342,7 +342,7 @@ class Convergence:
             self.certified_ahead = (verified, payload)
         if self.isolation is None:
             now, wall = self._clock.boottime(), self._clock.wall()
-            self.clocks.judge(verified.probe, now, wall)
+            self.clocks.learn_from_lease(verified.probe, now, wall)
             if self.holder.accept(verified, now, wall):
                 self.diagnosis.clear()
 

@@ -46,7 +46,7 @@ from govraft.ports.sequencer import Sequencer
 __all__ = ["Gate", "Standing"]
 
 _REASONS = frozenset(item.value for item in Reason)
-_JUMP_LEASES = 3
+_JUMP_LEASES = 10
 _PASSING = frozenset({Reason.SYNCHRONIZING, Reason.GOVERNANCE_DESYNCHRONIZED})
 
 

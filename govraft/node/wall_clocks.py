@@ -6,9 +6,12 @@ state      event                                                       then
 agreed     a test fails that allows for the delay of the message       apart
 agreed     a test fails that may have failed because of the delay      doubtful
 doubtful   such tests have failed for a lease, or as above             apart
-any        a test holds                                                agreed
-apart      nobody tells anything for three leases                      agreed: it is not known any more
+doubtful   a test holds                                                agreed
+apart      the test of a lease holds                                   agreed
+apart      no test fails for three leases                              agreed: it is not known any more
 =========  ==========================================================  ==========================================
+
+A probe alone, which holds, ends nothing: a lying leader can make one for this node with this node's own time.
 
 Which of the two clocks is wrong no node can tell: if it is the leader's, the other voters do not answer it either, and
 elect another leader (`node/reign.py`).
@@ -43,22 +46,28 @@ class WallClocks:
     def learn(self, answer: Answer | Refusal, probe: Probe, now: BoottimeNs, wall: WallMs) -> None:
         """Learn from what the cosigner made of a probe; nothing, if it refused it before it looked at the clock."""
         if isinstance(answer, Answer) or answer in (Refusal.CLOCK_APART, Refusal.CLOCK_AHEAD):
-            self.judge(probe, now, wall)
+            self._judge(probe, now, wall)
 
-    def judge(self, probe: Probe, now: BoottimeNs, wall: WallMs) -> None:
-        """Hold the own wall clock against that of the leader of a probe, which came by itself or in a lease."""
+    def learn_from_lease(self, probe: Probe, now: BoottimeNs, wall: WallMs) -> None:
+        """Learn from the probe of a verified lease."""
+        if self._judge(probe, now, wall):
+            self._apart = ""
+
+    def _judge(self, probe: Probe, now: BoottimeNs, wall: WallMs) -> bool:
+        """Hold the own wall clock against that of the probe's leader: whether they may be near each other."""
         apart_ms, is_certain = self._holder.apart_ms(probe, now, wall)
         if apart_ms == 0:
-            self._doubted_at, self._apart = None, ""
-            return
+            self._doubted_at = None
+            return True
         if probe.leader == self._node_id:
             # The one clock was set between two of its readings: the gate says so.
-            return
+            return False
         if self._doubted_at is None or now - self._told_at >= self._grant_ns:
             self._doubted_at = now
         self._told_at = now
         if is_certain or self._apart or now - self._doubted_at >= self._grant_ns:
             self._apart = f"this node's wall clock is {seconds(apart_ms)} from that of leader `{probe.leader}`"
+        return False
 
     def apart(self, now: BoottimeNs) -> str:
         """By how much the clocks differ, in words; "" as long as nothing shows that they do."""
