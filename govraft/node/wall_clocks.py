@@ -63,7 +63,7 @@ class WallClocks:
             # The one clock was set between two of its readings: the gate says so.
             return False
         if self._doubted_at is None or now - self._told_at >= self._grant_ns:
-            self._doubted_at = now
+            self._doubted_at, self._apart = now, self.apart(now)
         self._told_at = now
         if is_certain or self._apart or now - self._doubted_at >= self._grant_ns:
             self._apart = f"this node's wall clock is {seconds(apart_ms)} from that of leader `{probe.leader}`"

@@ -97,6 +97,11 @@ def test_an_ack_says_what_the_probe_asked(world, node):
         ({}, {"sections": {}}, Refusal.DIVERGENT),
         ({}, {"sections": {"policies": bytes(32), "entities": bytes(32)}}, Refusal.DIVERGENT),
         ({"newest_time": WallMs(1_700_000_000_501)}, {}, Refusal.CLOCK_AHEAD),
+        ({"apart": 501}, {}, Refusal.CLOCK_APART),
+        ({"apart": -501}, {}, Refusal.CLOCK_APART),
+        ({}, {"wall": None}, Refusal.FOREIGN),
+        ({}, {"more": {"imports": {}}}, Refusal.FOREIGN),
+        ({}, {"grants": {"c": bytes(32)}}, Refusal.FOREIGN),
     ],
     ids=str,
 )

@@ -119,3 +119,35 @@ def test_clocks_that_part_are_noticed(world, holder, boot_ms, wall_ms, agree):
     holder.remember_nonce(world.nonce(1), ms(100), WALL)
     holder.accept(lease(world, nonce=world.nonce(1)), ms(100), WALL)
     assert (abs(holder.lease.jumped_ms(ms(100 + boot_ms), WallMs(WALL + wall_ms))) <= 500) is agree
+
+
+@pytest.mark.parametrize(("wall_ms", "is_held"), [(0, True), (500, True), (501, False), (-500, True), (-501, False)])
+def test_no_lease_by_a_wall_clock_that_is_apart(world, holder, wall_ms, is_held):
+    """The leader signed between the nonce and now, by its own clock at `WALL`."""
+    own = WallMs(WALL + wall_ms)
+    holder.remember_nonce(world.nonce(1), ms(100), own)
+    assert holder.accept(lease(world, nonce=world.nonce(1), wall=WALL), ms(100), own) is is_held
+
+
+def test_two_moments_of_the_own_clock_enclose_the_signing(world, holder):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    later = WallMs(WALL + 900)
+    for leader, apart in ((WALL - 500, 0), (WALL - 501, 501), (WALL + 1400, 0), (WALL + 1401, -501)):
+        granting = lease(world, nonce=world.nonce(1), wall=leader).probe
+        assert holder.apart_ms(granting, ms(1000), later) == (apart, True)
+    # Without a nonce that is remembered, delay and difference cannot be told apart.
+    assert holder.apart_ms(lease(world, wall=WALL).probe, ms(1000), later) == (900, False)
+    granting = lease(world, nonce=world.nonce(1), wall=WALL).probe
+    assert holder.apart_ms(granting, BoottimeNs(ms(100) + HOLD), later) == (900, False)
+
+
+def test_a_clock_that_was_set_forward_since_the_nonce_encloses_no_more_than_a_grant(world, holder):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    granting = lease(world, nonce=world.nonce(1), wall=WallMs(WALL + 50)).probe
+    assert holder.apart_ms(granting, ms(200), WallMs(WALL + 3_900_000))[0] > 3_800_000
+
+
+def test_no_lease_of_what_this_version_does_not_know(world, holder):
+    holder.remember_nonce(world.nonce(1), ms(100), WALL)
+    for changes in ({"wall": None}, {"more": {"imports": 1}}):
+        assert not holder.accept(lease(world, nonce=world.nonce(1), **changes), ms(200), WALL)
