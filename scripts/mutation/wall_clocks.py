@@ -130,6 +130,6 @@ WALL_CLOCK_MUTANTS = (
         "govraft/adapters/engine/elections.py",
         "            self._stands_from = self._now() + seconds\n",
         "",
-        ("tests/unit/engine/test_sequencer.py",),
+        ("tests/unit/engine/test_cluster.py",),
     ),
 )
