@@ -64,7 +64,9 @@ def test_a_node_whose_clock_is_wrong_does_not_allow_outside_a_boundary(cluster: 
         return (reason(wrong) == "clock_unsafe" and told == {"boundary_exceeded"}) or None
 
     wait_for(is_found, cluster.describe)
-    leads = wait_for(lambda: next((node.id for node in right if node.status()["leader"] == node.id), None), "a leader")
+    leads = wait_for(
+        lambda: next((node.id for node in right if node.status()["leader_hint"] == node.id), None), "a leader"
+    )
     deadline, asked = time.monotonic() + WATCHED_S, 0
     while time.monotonic() < deadline:
         # An election may come between on a busy host; an allow never.
@@ -73,7 +75,7 @@ def test_a_node_whose_clock_is_wrong_does_not_allow_outside_a_boundary(cluster: 
         asked += reason(wrong) == "clock_unsafe"
         time.sleep(0.05)
     assert asked > 10
-    assert wait_for(lambda: f"leader `{leads}`" in ask(wrong).message or None, cluster.describe)
+    wait_for(lambda: f"leader `{leads}`" in ask(wrong).message or None, cluster.describe)
     assert "is +3" in ask(wrong).message
     clock.set()
     wait_for(lambda: reason(wrong) == "boundary_exceeded" or None, cluster.describe)
