@@ -6,6 +6,7 @@ import { lackOfQuorum, verifyCertificate, voteOf } from "./certificate.mjs";
 import { certificateInvalid, decoding, decodingAsync, signatureInvalid, wrongEpoch } from "./errors.mjs";
 import { isValid } from "./keys.mjs";
 import { decodeAck, decodeLease, decodeProbe, probeDigest, signedMessage } from "./messages.mjs";
+import { cosignedMessage, encodeCheckpoint } from "./note.mjs";
 
 /** The member whose key signed it, of the newest electorate that has that key. */
 async function openSigned(signed, electorates, genesis) {
@@ -46,6 +47,7 @@ export async function verifyLease(signed, electorates, genesis) {
   }
   const { epoch } = electorates.at(-1);
   if (probe.epoch !== epoch) throw wrongEpoch(`the lease is of epoch ${probe.epoch}, not of ${epoch}`);
+  for (const item of acks) await verifyTime(item, probe, genesis);
   const voters = await grantingVoters(lease, probe, acks, electorates);
   const checkpoint = await verifyCertificate(lease.note, electorates, genesis.origin);
   const asked = probe.checkpoint;
@@ -53,6 +55,23 @@ export async function verifyLease(signed, electorates, genesis) {
     throw certificateInvalid("certificate and probe are of different checkpoints");
   }
   return { checkpoint, voters, acks: acks.map(({ ack }) => ack) };
+}
+
+// The time of an ack is what its node cosigned, and no honest node acks later than a round may take.
+async function verifyTime({ member, ack }, probe, genesis) {
+  const body = encodeCheckpoint({ origin: genesis.origin, seq: ack.seq, root: ack.root });
+  if (!(await isValid(member.public_key, ack.cosignature, cosignedMessage(body, ack.time_s)))) {
+    throw certificateInvalid(`an ack of \`${member.id}\` has an invalid cosignature`);
+  }
+  if (probe.wall !== undefined && BigInt(ack.time_s) * 1000n > BigInt(probe.wall) + lateMs(genesis)) {
+    throw certificateInvalid(`an ack of \`${member.id}\` is dated long after the probe of the lease`);
+  }
+}
+
+// The skew and a grant, L(1 + drift), up to the next whole second, and one second more.
+function lateMs({ lease_ms, clock_drift_max_ppm, clock_skew_max_ms }) {
+  const ns = BigInt(clock_skew_max_ms) * 1_000_000n + BigInt(lease_ms) * BigInt(1_000_000 + clock_drift_max_ppm);
+  return ((ns + 999_999_999n) / 1_000_000_000n + 1n) * 1000n;
 }
 
 async function grantingVoters(lease, probe, acks, electorates) {

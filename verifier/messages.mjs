@@ -6,14 +6,14 @@ import { DecodeError } from "./errors.mjs";
 import { NODE_ID } from "./genesis.mjs";
 import { pack, unpack } from "./msgpack.mjs";
 import { decodeCheckpoint } from "./note.mjs";
-import { binary, list, mapOf, record, text, whole } from "./shapes.mjs";
+import { anything, binary, list, mapOf, record, text, whole } from "./shapes.mjs";
 
 const FRAME_BYTES_MAX = 1024 * 1024;
 const HOLDERS_MAX = 73;
 const natural = whole({ least: 0, most: 2n ** 63n - 1n });
 
 const wrapperShape = record({ k: text(), s: text(), g: binary(64), b: binary() });
-const probeShape = record({
+const probeFields = {
   epoch: natural,
   term: natural,
   round: natural,
@@ -21,6 +21,13 @@ const probeShape = record({
   checkpoint: binary(),
   sections: mapOf(binary(32), { most: 32 }),
   grants: mapOf(binary(16), { most: HOLDERS_MAX }),
+};
+const probeShape = record(probeFields);
+const laterProbeShape = record({
+  ...probeFields,
+  grants: mapOf(binary(16, 32), { most: HOLDERS_MAX }),
+  wall: natural,
+  more: mapOf(anything),
 });
 const ackShape = record({
   probe: binary(32),
@@ -50,8 +57,11 @@ export const signedMessage = ({ kind, body }, genesis) =>
 export const probeDigest = ({ signer, signature, body }) =>
   digest("probe-digest", pack({ k: "probe", s: signer, g: signature, b: body }));
 
+/** Of format 2 if it has `wall`, the leader's clock in ms, or `more`, of which nothing needs to be known here. */
 export function decodeProbe(body) {
-  const probe = probeShape(unpack(body, FRAME_BYTES_MAX), "probe");
+  const value = unpack(body, FRAME_BYTES_MAX);
+  const isLater = value instanceof Map && (value.has("wall") || value.has("more"));
+  const probe = (isLater ? laterProbeShape : probeShape)(value, "probe");
   return { ...probe, checkpoint: decodeCheckpoint(probe.checkpoint) };
 }
 

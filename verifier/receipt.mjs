@@ -18,6 +18,7 @@ import { PERMIT_LIFE_MOST_MS } from "./statements.mjs";
 
 export const RECEIPT_FORMAT = "govraft.receipt.v2";
 const STAMPS_TRIED_MS = 2000;
+const TIME_MOST_MS = 253_402_300_799_999n; // The end of the year 9999.
 const HEADER = ["cluster", "command_id", "not_after"];
 
 const shape = record({
@@ -47,6 +48,7 @@ export async function proveReceipt(bytes, genesis) {
   const leaseBytes = readBytes(file.lease, "lease");
   const signed = decoding(malformed, () => decodeSigned(leaseBytes, "lease"));
   const { checkpoint, voters, acks } = await verifyLease(signed, history.judges(file.certified_seq), genesis);
+  const until = ends(acks, genesis);
   await verifyInclusion(leafBytes, leaf.seq, checkpoint.seq, readNodes(file.proof), checkpoint.root);
   const isSame = file.seq === leaf.seq && file.outcome === leaf.outcome && file.certified_seq === checkpoint.seq;
   if (!isSame || file.command_id !== command.fields.command_id) {
@@ -67,7 +69,7 @@ export async function proveReceipt(bytes, genesis) {
     seq: checkpoint.seq,
     root: hex(checkpoint.root),
     voters,
-    ...ends(acks, genesis),
+    ...until,
   };
 }
 
@@ -75,6 +77,7 @@ export async function proveReceipt(bytes, genesis) {
 function ends(acks, genesis) {
   const latest = acks.map((ack) => BigInt(ack.time_s)).reduce((one, other) => (one > other ? one : other));
   const until = (latest + 1n) * 1000n + BigInt(genesis.clock_skew_max_ms);
+  if (until + BigInt(PERMIT_LIFE_MOST_MS) > TIME_MOST_MS) throw malformed("an ack of the receipt is dated past the year 9999");
   return {
     nodes_until: integer(until),
     clients_until: integer(until + BigInt(genesis.lease_ms)),

@@ -27,9 +27,11 @@ export function boolean(value, where) {
   return value;
 }
 
-export function binary(size) {
+/** Bytes, of one of these sizes if any are given. */
+export function binary(...sizes) {
   return (value, where) => {
-    if (!(value instanceof Uint8Array) || (size !== undefined && value.length !== size)) throw wrong(where, "other bytes");
+    const isSize = value instanceof Uint8Array && (sizes.length === 0 || sizes.includes(value.length));
+    if (!isSize) throw wrong(where, "other bytes");
     return value;
   };
 }

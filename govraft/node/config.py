@@ -207,7 +207,7 @@ def load_genesis(config: NodeConfig) -> Genesis:
     if heartbeat_ms * 3 > genesis.lease_ms:
         message = f"three heartbeats of {heartbeat_ms} ms do not fit into the lease of {genesis.lease_ms} ms"
         raise ConfigError(message, file=str(config.file), key="timing.heartbeat_ms")
-    LeaseTiming(genesis.lease_ms, genesis.clock_drift_max_ppm, genesis.clock_skew_max_ms)
+    LeaseTiming.of(genesis)
     return genesis
 
 

@@ -54,6 +54,8 @@ from govraft.node.epoch_exchange import EpochExchange
 from govraft.node.epochs import Epochs
 from govraft.node.lease_judge import LeaseJudge
 from govraft.node.probed import Probed, probed
+from govraft.node.reign import Reign
+from govraft.node.wall_clocks import WallClocks, ahead
 from govraft.node.witness import Witness
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import Sequencer
@@ -74,6 +76,7 @@ class Convergence:
         epochs: Shared with the node, which tells it what was applied.
         on_epoch: Called when a change of the electorate has been certified, with the Raft term in which this node, as
             leader, brought that about, else 0. The batch has the certificate already.
+        index_of: The Raft index of an applied seq.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Convergence:
         entropy: Callable[[int], bytes],
         stored: StoredState,
         heartbeat_ms: int,
+        index_of: Callable[[int], int],
     ) -> None:
         self._node_id = node_id = epochs.node_id
         self._machine = machine
@@ -118,6 +122,7 @@ class Convergence:
             node_id=node_id,
             origin=self._origin,
             cluster=self._cluster,
+            timing=timing,
             recent_ns=HEARTBEATS_HEARD * self._heartbeat_ns,
             signing=signing,
         )
@@ -126,6 +131,8 @@ class Convergence:
         self._judge = LeaseJudge(machine, epochs, is_valid)
         self.isolation: IsolationRecord | None = stored.isolation
         self.diagnosis = Diagnosis()
+        self.clocks = WallClocks(node_id, self.holder, timing)
+        self._reign = Reign(node_id, timing, index_of)
         self.moving_until = BoottimeNs(0)
         """Until then the successor of the lease is due that the last ack of a higher seq gave up: no lease of another
         holder can delay it longer."""
@@ -163,7 +170,9 @@ class Convergence:
         state = probed(self._machine, self.epochs)
         if not sequencer.is_leader or self.isolation is not None or not self.epochs.is_itself_in(state.electorates):
             self.leading.close()
+            self._reign.end()
             return
+        self._reign.turn(state, self.leading.completed, sequencer, now)
         round_ = (state.seq, sequencer.term, self.epochs.certified.epoch)
         if round_ != self._round or now - self._round_at >= self._heartbeat_ns:
             self._round, self._round_at = round_, now
@@ -185,7 +194,7 @@ class Convergence:
             self._exchange.turn(now, has_lease=has_lease, effects=effects)
 
     def _probe(self, state: Probed, sequencer: Sequencer, now: BoottimeNs, effects: Effects) -> None:
-        signed = self.leading.begin(**state._asdict(), term=sequencer.term, now=now)
+        signed = self.leading.begin(**state._asdict(), term=sequencer.term, now=now, wall=self._clock.wall())
         encoded = signed.encode()
         others = (name for name in self.epochs.member_ids if name != self._node_id)
         effects.sends.extend(Send(other, CONVERGENCE_CHANNEL, encoded) for other in others)
@@ -254,9 +263,10 @@ class Convergence:
 
     def _answer(self, signed: Signed, probe: Probe, sequencer: Sequencer, effects: Effects) -> None:
         stopped = self.isolation is not None
-        view = CosignerView(self._machine, self.epochs, self._clock, sequencer, isolated=stopped)
+        view = CosignerView(self._machine, self.epochs, self.holder, self._clock, sequencer, isolated=stopped)
         nonce = self._entropy(NONCE_BYTES)
         answer = self.cosigner.answer(signed, probe, nonce, view)
+        self.clocks.learn(answer, probe, view.boottime, view.wall)
         if isinstance(answer, Answer):
             self.last_refusal = None
             self.holder.remember_nonce(nonce, view.boottime, view.wall)
@@ -282,7 +292,9 @@ class Convergence:
             message = "own lineage no longer has the root that this node signed"
             self._isolate(Reason.LINEAGE_INCONSISTENT, message, signed.encode(), probe.checkpoint.seq, effects)
         elif answer is Refusal.CLOCK_AHEAD:
-            self.diagnosis.set(Reason.CLOCK_UNSAFE, "the newest entry is dated ahead of this node's wall clock")
+            self.diagnosis.set(Reason.CLOCK_UNSAFE, ahead(view.newest_time, view.wall))
+        elif answer is Refusal.FOREIGN:
+            self.diagnosis.set(Reason.QUORUM_UNVERIFIABLE, f"no answer to `{probe.leader}`: {probe.foreign}")
 
     def distrust(self, leader: str, reason: Reason, message: str) -> None:
         """Turn a deaf ear to a leader that can lead nobody to a certificate, so that the others elect a better one."""
@@ -311,6 +323,8 @@ class Convergence:
         if self._judge.contradicts(opened):
             self._isolate_from(opened.probe, payload, effects)
             return
+        if opened.probe.foreign:
+            raise CertificateError(f"lease is not used: {opened.probe.foreign}", code=WRONG_EPOCH)
         if opened.probe.epoch > self.epochs.certified.epoch:
             self._exchange.ask(signed.signer, self._clock.boottime(), effects)
         verified = self._judge.verify(opened)
@@ -326,8 +340,11 @@ class Convergence:
             self._compare(verified, payload, effects)
         elif self.certified_ahead is None or self.certified_ahead[0].probe.checkpoint.seq < checkpoint.seq:
             self.certified_ahead = (verified, payload)
-        if self.isolation is None and self.holder.accept(verified, self._clock.boottime()):
-            self.diagnosis.clear()
+        if self.isolation is None:
+            now, wall = self._clock.boottime(), self._clock.wall()
+            self.clocks.learn_from_lease(verified.probe, now, wall)
+            if self.holder.accept(verified, now, wall):
+                self.diagnosis.clear()
 
     def _isolate_from(self, probe: Probe, payload: bytes, effects: Effects) -> None:
         """A quorum certified another state than this node's own."""

@@ -131,7 +131,7 @@ class NodeCore:
         self.epochs.begin(self.machine)
         self._snapshots = SnapshotTaker(settings.snapshot_entries, self.machine.seq)
         self._keep_leaf(1, self.machine.genesis_leaf, 0)
-        timing = LeaseTiming(genesis.lease_ms, genesis.clock_drift_max_ppm, genesis.clock_skew_max_ms)
+        timing = LeaseTiming.of(genesis)
         self.timing = timing
         self._presence = Presence(timing)
         self.convergence = Convergence(
@@ -145,6 +145,7 @@ class NodeCore:
             entropy=entropy,
             stored=stored,
             heartbeat_ms=settings.heartbeat_ms,
+            index_of=lambda seq: self._indexes[seq - 2] if seq > 1 else 0,
         )
         self.submissions = Submissions(
             node_id=settings.node_id, machine=self.machine, convergence=self.convergence, clock=clock, timing=timing

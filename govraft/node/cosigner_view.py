@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from govraft.core.convergence.cosigner import Held
+from govraft.core.convergence.holder import Holder
+from govraft.core.convergence.messages import Probe
 from govraft.core.machine.machine import Machine
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.units import BoottimeNs, WallMs
@@ -16,9 +18,19 @@ __all__ = ["CosignerView"]
 class CosignerView:
     """As `core.convergence.cosigner.View`; both clocks are read once, when the view is made."""
 
-    def __init__(self, machine: Machine, epochs: Epochs, clock: Clock, sequencer: Sequencer, *, isolated: bool) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        epochs: Epochs,
+        holder: Holder,
+        clock: Clock,
+        sequencer: Sequencer,
+        *,
+        isolated: bool,
+    ) -> None:
         self._machine = machine
         self._epochs = epochs
+        self._holder = holder
         self.boottime: BoottimeNs = clock.boottime()
         self.wall: WallMs = clock.wall()
         self.leader_hint = sequencer.leader_hint
@@ -44,3 +56,7 @@ class CosignerView:
     def root(self, seq: int) -> bytes:
         """The lineage root at an applied seq."""
         return self._machine.lineage.root(seq)
+
+    def apart_ms(self, probe: Probe) -> int:
+        """By how much the own wall clock differs from that of the probe's leader."""
+        return self._holder.apart_ms(probe, self.boottime, self.wall)[0]

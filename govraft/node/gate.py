@@ -40,12 +40,14 @@ from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.core.model.verdict import Allow, Deny, Verdict
 from govraft.node.convergence import Convergence
 from govraft.node.rates import Rates
+from govraft.node.wall_clocks import seconds
 from govraft.ports.clock import Clock
 from govraft.ports.sequencer import Sequencer
 
 __all__ = ["Gate", "Standing"]
 
 _REASONS = frozenset(item.value for item in Reason)
+_JUMP_LEASES = 10
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -124,9 +126,15 @@ class Gate:
             return self._without_lease()
         if lease.leader != sequencer.leader_hint or lease.term != sequencer.term:
             return Standing(None, Reason.LEADER_UNCONFIRMED, "the leader that certified this state is not confirmed")
-        if not lease.clocks_agree(now, self._clock.wall(), self._timing.skew_ms):
-            return Standing(None, Reason.CLOCK_UNSAFE, "wall and boot clock have moved apart")
-        return self._synchrony(lease, at_least)
+        return self._jumped(lease, now) or self._synchrony(lease, at_least)
+
+    def _jumped(self, lease: HeldLease, now: BoottimeNs) -> Standing | None:
+        """Whether the wall clock was set, or the machine paused, since the lease began."""
+        jumped_ms = lease.jumped_ms(now, self._clock.wall())
+        if abs(jumped_ms) <= self._timing.skew_ms:
+            return None
+        message = f"wall and boot clock have moved apart: the wall clock jumped by {seconds(jumped_ms)}"
+        return Standing(None, Reason.CLOCK_UNSAFE, message)
 
     def _synchrony(self, lease: HeldLease, at_least: int) -> Standing:
         machine = self._machine
@@ -148,9 +156,17 @@ class Gate:
         convergence, now = self._convergence, self._clock.boottime()
         if not convergence.cosigner.is_ready(now):
             return Standing(None, Reason.NODE_STARTING, "waiting until grants of an earlier life are over")
-        diagnosis = convergence.diagnosis
+        apart = convergence.clocks.apart(now)
+        if apart:
+            return Standing(None, Reason.CLOCK_UNSAFE, apart)
+        diagnosis, last = convergence.diagnosis, convergence.lease
         if diagnosis.reason is not None:
             return Standing(None, diagnosis.reason, diagnosis.message)
+        # Nobody tells a leader that its clock is wrong: it only gets no answers. Later it may be the clocks' rates.
+        if last is not None and now - last.end < _JUMP_LEASES * self._timing.grant_ns:
+            jumped = self._jumped(last, now)
+            if jumped is not None:
+                return jumped
         if convergence.lease is None and now < convergence.moving_until:
             message = "the last lease was given up for a newer state, which is not yet certified"
             return Standing(None, Reason.SYNCHRONIZING, message)

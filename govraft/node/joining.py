@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from govraft.core.convergence.certificate import verify_lease
 from govraft.core.convergence.messages import Kind, Signed
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.epochs import EpochHistory
 from govraft.core.evidence.snapshot_proof import ProvenSnapshot, prove_by_history
@@ -86,7 +87,7 @@ class _End(NamedTuple):
 
 def _prove_epochs(rows: Sequence[StoredEpoch], genesis: Genesis) -> tuple[EpochHistory, list[_End]]:
     history, ends = EpochHistory(genesis), list[_End]()
-    cluster = bytes.fromhex(genesis.cluster_id)
+    cluster, timing = bytes.fromhex(genesis.cluster_id), LeaseTiming.of(genesis)
     for row in rows:
         before = history.newest
         try:
@@ -94,7 +95,7 @@ def _prove_epochs(rows: Sequence[StoredEpoch], genesis: Genesis) -> tuple[EpochH
             # SAFETY: the whole lease: a note alone does not show that older leases are over
             # (test_joining.py::test_a_lease_without_the_acks_that_carry_it).
             signed = Signed.decode(row.lease, Kind.LEASE)
-            lease = verify_lease(signed, (before, after), genesis.origin, cluster, is_valid=verify)
+            lease = verify_lease(signed, (before, after), genesis.origin, cluster, timing, is_valid=verify)
         except (InputError, VerificationError) as error:
             raise CertificateError(f"epoch {row.epoch} is not proven: {error}", code=error.code) from error
         if history.newest_seq != row.seq:

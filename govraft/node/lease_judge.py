@@ -20,6 +20,7 @@ from govraft.core.convergence.certificate import (
     verify_opened,
 )
 from govraft.core.convergence.messages import Kind, ProvenChange, Signed
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.machine.machine import Machine
 from govraft.core.model.electorate import Electorate
 from govraft.errors import CertificateError
@@ -46,6 +47,7 @@ class LeaseJudge:
         self._is_valid = is_valid
         self._origin = machine.genesis.origin
         self._cluster = bytes.fromhex(machine.genesis.cluster_id)
+        self._timing = LeaseTiming.of(machine.genesis)
 
     def open(self, signed: Signed) -> OpenedLease:
         """Read a lease of somebody whom this node listens to.
@@ -85,7 +87,7 @@ class LeaseJudge:
             message = f"lease is of epoch {epoch} at seq {seq}, this node knows epoch {known}"
             raise CertificateError(message, code=WRONG_EPOCH)
         try:
-            return verify_opened(opened, electorates, self._origin, self._cluster, is_valid=self._is_valid)
+            return self._verify(opened, electorates)
         except CertificateError as error:
             if len(electorates) == 1 and (seq != self._epochs.certified_seq or not self._epochs.rows):
                 raise
@@ -105,7 +107,10 @@ class LeaseJudge:
         # SAFETY: not the note alone: also that whoever may have served an older state has moved on
         # (test_electorate_changes.py::test_a_note_without_its_acks_begins_no_epoch).
         opened = open_lease(signed, judges, self._cluster, is_valid=self._is_valid)
-        verify_opened(opened, judges, self._origin, self._cluster, is_valid=self._is_valid)
+        self._verify(opened, judges)
         if opened.probe.checkpoint.seq != seq:
             raise CertificateError(f"epoch {epoch} comes with a lease of another seq")
         return seq, electorate, opened
+
+    def _verify(self, opened: OpenedLease, electorates: tuple[Electorate, ...]) -> VerifiedLease:
+        return verify_opened(opened, electorates, self._origin, self._cluster, self._timing, is_valid=self._is_valid)

@@ -76,6 +76,17 @@ class Sequencer(Protocol):
         """
         ...
 
+    def holders(self, index: int) -> frozenset[str]:
+        """The other members whose logs hold the entry with that Raft index, as far as this leader knows in its term.
+
+        None of them if this member does not lead.
+        """
+        ...
+
+    def resign(self, seconds: float) -> None:
+        """Stop leading, and do not stand for election for so long. Nothing happens if this member does not lead."""
+        ...
+
     def entry(self, index: int) -> bytes | None:
         """The entry that `on_commit` was given with that Raft index, or None."""
         ...

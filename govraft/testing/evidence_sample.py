@@ -171,16 +171,22 @@ class EvidenceSample:
         cluster = bytes.fromhex(self.sample.genesis.cluster_id)
         return sign(kind, body, signer=node, cluster=cluster, signing=lambda message: self.sign(node, message))
 
-    def probe(self, seq: int, *, leader: str = "n1", root: bytes | None = None) -> Signed:
-        """A leader's probe of a seq, that grants nothing."""
+    def probe(self, seq: int, *, leader: str = "n1", root: bytes | None = None, **later: Any) -> Signed:
+        """A leader's probe of a seq, that grants nothing; of format 2 if it has a `wall`."""
         leaf = self.machine.leaf(seq)
         sections = {} if leaf is None else dict(leaf.sections)
         epoch = self.machine.epoch if leaf is None else leaf.epoch
-        probe = Probe(epoch, 1, 1, leader, self.checkpoint(seq, root), sections, {})
+        probe = Probe(epoch, 1, 1, leader, self.checkpoint(seq, root), sections, later.pop("grants", {}), **later)
         return self._message(Kind.PROBE, probe.encode(), leader)
 
     def ack(
-        self, node: str, probe: Signed, *, time_s: int = CREATED // 1000 + 60, outstanding: Sequence[str] = ()
+        self,
+        node: str,
+        probe: Signed,
+        *,
+        time_s: int = CREATED // 1000 + 60,
+        outstanding: Sequence[str] = (),
+        cosignature: bytes | None = None,
     ) -> Signed:
         """A node's ack of a probe."""
         content = Probe.decode(probe.body)
@@ -194,7 +200,7 @@ class EvidenceSample:
             nonce=hashlib.sha256(node.encode()).digest()[:16],
             outstanding=tuple(outstanding),
             time_s=time_s,
-            cosignature=self.cosignature(node, checkpoint.encode(), time_s).signature,
+            cosignature=cosignature or self.cosignature(node, checkpoint.encode(), time_s).signature,
         )
         return self._message(Kind.ACK, ack.encode(), node)
 
@@ -205,13 +211,24 @@ class EvidenceSample:
         nodes: Sequence[str] = ("n1", "n2"),
         times_s: Sequence[int] | None = None,
         outstanding: Sequence[str] = (),
+        uncosigned: Sequence[str] = (),
+        **later: Any,
     ) -> bytes:
-        """A lease message of n1 on a seq, carried by acks of these nodes."""
+        """A lease message of n1 on a seq, carried by acks of these nodes; `later` goes into the probe.
+
+        The acks of `uncosigned` have zeros for a cosignature.
+        """
         seq = self.machine.seq if seq is None else seq
         times = times_s or [CREATED // 1000 + 60] * len(nodes)
-        probe = self.probe(seq)
+        probe = self.probe(seq, **later)
         acks = [
-            self.ack(node, probe, time_s=time_s, outstanding=outstanding)
+            self.ack(
+                node,
+                probe,
+                time_s=time_s,
+                outstanding=outstanding,
+                cosignature=bytes(64) if node in uncosigned else None,
+            )
             for node, time_s in zip(nodes, times, strict=True)
         ]
         body = self.checkpoint(seq).encode()

@@ -211,6 +211,35 @@ def _receipts() -> list[Case]:
         _case("epoch 3", later, file(later.receipt(9, command_id="c8", lease=later.lease(nodes=_FOUR)))),
         _case("epoch 3, a quorum of epoch 1", later, file(later.receipt(9, command_id="c8"))),
         _case("an older version", world, file(world.receipt() | {"format": "govraft.receipt.v1"})),
+        *(_case(name, world, file(world.receipt(lease=lease))) for name, lease in _leases_by_clock(world)),
+    ]
+
+
+def _leases_by_clock(world: EvidenceSample) -> list[tuple[str, bytes]]:
+    """Leases whose probe says its leader's wall clock, and some whose acks say strange times."""
+    wall, three, at_s = CREATED + 60_000, ("n1", "n2", "n3"), CREATED // 1000 + 60
+    last_s, year_9999_s = at_s + 3, 253_402_300_799 - PERMIT_MS // 1000 - 2
+    more = {"z": [1, {"k": bytes(3)}], "a": None}
+
+    def lease(*times_s: int, **options: Any) -> bytes:
+        return world.lease(nodes=three[: len(times_s)], times_s=times_s, **options)
+
+    return [
+        ("probe format 2", lease(at_s, at_s, wall=wall)),
+        ("statements that nobody knows", lease(at_s, at_s, wall=wall, more=more)),
+        ("grants to holders behind a relay", lease(at_s, at_s, wall=wall, grants={"n1": bytes(16), "n2": bytes(32)})),
+        ("the latest time of an ack", lease(at_s, at_s, last_s, wall=wall)),
+        ("an ack that is a second later", lease(at_s, at_s, last_s + 1, wall=wall)),
+        ("an ack that is a second later, of a voter", lease(at_s, last_s + 1, wall=wall)),
+        ("an ack that is much later, format 1", lease(at_s, at_s, at_s + 10_000)),
+        ("an ack of long ago", lease(at_s, at_s, 0, wall=wall)),
+        ("an ack of the year 9999", lease(at_s, at_s, year_9999_s)),
+        ("an ack past the year 9999", lease(at_s, at_s, year_9999_s + 2)),
+        ("an ack of the end of time", lease(at_s, at_s, 2**63 - 1)),
+        ("all past the year 9999", lease(year_9999_s + 2, year_9999_s + 2, wall=year_9999_s * 1000)),
+        ("an ack without a cosignature", lease(at_s, at_s, wall=wall, uncosigned=("n2",))),
+        ("a holder without a cosignature", lease(at_s, at_s, at_s, uncosigned=("n3",), outstanding=("n3",))),
+        ("an idle ack without a cosignature, format 1", lease(at_s, at_s, at_s, uncosigned=("n3",))),
     ]
 
 

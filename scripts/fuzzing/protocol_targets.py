@@ -53,7 +53,9 @@ def _lease(data: bytes) -> bool:
         return False
     for is_valid in (lambda _key, _signature, _message: True, verify):
         try:
-            proven = verify_lease(signed, first.electorate, first.origin, first.cluster, is_valid=is_valid)
+            proven = verify_lease(
+                signed, first.electorate, first.origin, first.cluster, first.timing, is_valid=is_valid
+            )
         except CertificateError:
             return False
         lease = Lease.decode(signed.body)

@@ -7,6 +7,7 @@ from functools import cache
 from govraft.core.codec.note import Checkpoint, Note, NoteSignature, cosignature_key_id, cosigned_message, format_note
 from govraft.core.convergence.certificate import key_name
 from govraft.core.convergence.messages import Ack, Kind, Lease, Probe, Signed, probe_digest, sign
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.evidence.lineage_export import encode_end, encode_header, encode_record
 from govraft.core.evidence.receipt import encode_receipt_file
 from govraft.core.machine.entry import encode_entry
@@ -58,6 +59,7 @@ class World:
         self.genesis = self.sample.genesis
         self.origin = self.genesis.origin
         self.cluster = bytes.fromhex(self.genesis.cluster_id)
+        self.timing = LeaseTiming.of(self.genesis)
         self.electorate = self.genesis.electorate()
         self.machine = Machine(self.genesis)
         self.leaves = [self.machine.genesis_leaf]
@@ -119,7 +121,7 @@ class World:
     def probe(self) -> Signed:
         """The probe of n1 for the newest seq."""
         grants = {"n1": bytes(16), "n2": bytes(15) + b"\1"}
-        probe = Probe(1, 3, 5, "n1", self.checkpoint, self.machine.sections, grants)
+        probe = Probe(1, 3, 5, "n1", self.checkpoint, self.machine.sections, grants, WallMs(7_000))
         return self.signed(Kind.PROBE, probe.encode(), "n1")
 
     def ack(self, node: str, outstanding: tuple[str, ...] = ()) -> Signed:

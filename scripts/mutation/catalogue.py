@@ -14,11 +14,13 @@ from membership import MEMBERSHIP_MUTANTS
 from mutant import Mutant
 from portable import PORTABLE_MUTANTS
 from scoping import SCOPING_MUTANTS
+from wall_clocks import WALL_CLOCK_MUTANTS
 
 __all__ = ["MUTANTS"]
 
 MUTANTS: tuple[Mutant, ...] = (
     *CONVERGENCE_MUTANTS,
+    *WALL_CLOCK_MUTANTS,
     *EVIDENCE_MUTANTS,
     *ENFORCEMENT_MUTANTS,
     *ENGINE_MUTANTS,

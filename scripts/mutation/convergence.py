@@ -266,8 +266,8 @@ CONVERGENCE_MUTANTS = (
         "cosigns-the-future",
         "no cosignature while the newest entry is dated far ahead of the own clock",
         f"{_CORE}/cosigner.py",
-        "        if view.newest_time > view.wall + self._timing.skew_ms:\n            return Refusal.CLOCK_AHEAD\n",
-        "",
+        "return Refusal.CLOCK_AHEAD if view.newest_time > view.wall + self._timing.skew_ms else None",
+        "return None",
         (f"{_UNIT}/test_cosigner.py",),
     ),
     Mutant(

@@ -61,8 +61,8 @@ ENFORCEMENT_MUTANTS = (
         "clocks-not-compared",
         "allow only while boot and wall clock move alike",
         _GATE,
-        "if not lease.clocks_agree(now, self._clock.wall(), self._timing.skew_ms):",
-        "if lease is None:",
+        "if abs(jumped_ms) <= self._timing.skew_ms:",
+        "if lease is not None:",
         _GATE_TESTS,
     ),
     Mutant(

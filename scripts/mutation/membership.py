@@ -161,8 +161,7 @@ MEMBERSHIP_MUTANTS = (
         "epoch-by-its-note-alone",
         "an epoch begins with the whole lease: nobody may still serve an older state",
         "govraft/node/lease_judge.py",
-        "        verify_opened(opened, judges, self._origin, self._cluster, is_valid=self._is_valid)\n"
-        "        if opened.probe.checkpoint.seq != seq:\n",
+        "        self._verify(opened, judges)\n        if opened.probe.checkpoint.seq != seq:\n",
         "        if opened.probe.checkpoint.seq != seq:\n",
         _CHANGES,
     ),

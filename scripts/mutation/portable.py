@@ -265,7 +265,8 @@ PORTABLE_MUTANTS = (
         "receipt-without-its-acks",
         "a receipt shows that those with an older lease have stopped",
         _RECEIPT,
-        "    lease = verify_lease(signed, history.judges(seq), genesis.origin, cluster, is_valid=verify)\n",
+        "    lease = verify_lease(signed, history.judges(seq), genesis.origin, cluster, LeaseTiming.of(genesis), "
+        "is_valid=verify)\n",
         "    opened = open_lease(signed, history.judges(seq), cluster, is_valid=verify)\n"
         "    lease = VerifiedLease(opened.probe, frozenset(), opened.lease.note)\n",
         _RECEIPT_TESTS,

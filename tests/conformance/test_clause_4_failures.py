@@ -17,6 +17,7 @@ from integration.cluster_harness import Node, eventually
 from govraft.core.codec.canonical import unpack
 from govraft.core.convergence.certificate import verify_lease
 from govraft.core.convergence.messages import Kind, Signed
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.crypto.keys import verify
 
 pytestmark = pytest.mark.cluster
@@ -57,7 +58,12 @@ def test_a_node_that_holds_another_state_denies_and_keeps_the_evidence(stage, li
     genesis = scene.cluster.genesis
     signed = Signed.decode(kept["received"], Kind.LEASE)
     lease = verify_lease(
-        signed, genesis.electorate(), genesis.origin, bytes.fromhex(genesis.cluster_id), is_valid=verify
+        signed,
+        genesis.electorate(),
+        genesis.origin,
+        bytes.fromhex(genesis.cluster_id),
+        LeaseTiming.of(genesis),
+        is_valid=verify,
     )
     assert lease.voters == set(HONEST)
     assert lease.probe.checkpoint.seq >= receipt.seq

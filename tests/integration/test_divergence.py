@@ -17,6 +17,7 @@ from integration.cluster_harness import Cluster, Node, eventually
 from govraft.core.codec.canonical import unpack
 from govraft.core.convergence.certificate import verify_lease
 from govraft.core.convergence.messages import Kind, Signed
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.crypto.keys import verify
 from govraft.core.lineage.tree import MerkleTree
 
@@ -60,7 +61,9 @@ def test_a_diverged_leader_is_replaced_and_isolates_itself_for_good(diverged: Cl
     kept, genesis = evidence(faulty), diverged.genesis
     cluster_digest = bytes.fromhex(genesis.cluster_id)
     signed = Signed.decode(unpack(kept, max_bytes=1 << 20)["received"], Kind.LEASE)
-    lease = verify_lease(signed, genesis.electorate(), genesis.origin, cluster_digest, is_valid=verify)
+    lease = verify_lease(
+        signed, genesis.electorate(), genesis.origin, cluster_digest, LeaseTiming.of(genesis), is_valid=verify
+    )
     certified = MerkleTree()
     for leaf, _ in diverged.nodes["node-1"].lineage()[: lease.probe.checkpoint.seq]:
         certified.append(leaf)

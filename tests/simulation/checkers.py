@@ -59,6 +59,7 @@ class ConvergenceWatcher(Watcher):
                 convergence.epochs.electorates(Probe.decode(Lease.decode(lease.body).probe.body).checkpoint.seq),
                 convergence._origin,
                 convergence._cluster,
+                convergence._timing,
                 is_valid=convergence._is_valid,
             )
         except CertificateError:

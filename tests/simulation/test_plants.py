@@ -63,6 +63,16 @@ def leases_outlive_the_ack(patch):
     patch.setattr(Holder, "stop_below", lambda self, seq: None)
 
 
+def no_clock_is_held_against_the_leaders(patch):
+    patch.setattr(LeaseTiming, "apart_ms", lambda self, leader, since, until: 0)
+
+
+def test_a_missing_rule_of_wall_clocks_is_found():
+    """Of the two places one is enough while leaders are honest: for each alone see `test_wall_clocks.py`."""
+    with rules.planted(no_clock_is_held_against_the_leaders):
+        assert "wall_apart" in first_broken("clocks")[1]
+
+
 @pytest.mark.parametrize(
     ("plant", "rule"),
     [

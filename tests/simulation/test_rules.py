@@ -205,11 +205,11 @@ def no_record_on_disk(patch: pytest.MonkeyPatch) -> None:
 def leases_counted_from_receipt(patch: pytest.MonkeyPatch) -> None:
     original = Holder.accept
 
-    def accept(self: Holder, verified: certificate.VerifiedLease, now: int) -> bool:
+    def accept(self: Holder, verified: certificate.VerifiedLease, now: int, wall: int) -> bool:
         nonce = verified.probe.grants.get(self._node_id)
         if nonce in self._made and self.lease is None:
             self._made[nonce] = _Made(now, self._made[nonce].wall + (now - self._made[nonce].boottime) // NS_PER_MS)
-        return original(self, verified, now)
+        return original(self, verified, now, wall)
 
     patch.setattr(Holder, "accept", accept)
 

@@ -20,6 +20,8 @@ __all__ = ["Elections"]
 class Elections(EngineState):
     """Part of `ContainedEngine`."""
 
+    _stands_from = float("-inf")
+
     def _SyncObj__generateRaftTimeout(self) -> float:
         return self._rng.uniform(self._timing.election_min_s, self._timing.election_max_s)
 
@@ -38,6 +40,9 @@ class Elections(EngineState):
 
     def _SyncObj__connectedToAnyone(self) -> bool:
         """Whether to stand for election now: stock code asks exactly when the election deadline has passed (H13)."""
+        if self._now() < self._stands_from:
+            self._postpone_election()
+            return False
         behind = self._state_behind
         if behind is not None:
             # It must not lead by an electorate that its own state does not know yet. Asking as a candidate of the
@@ -159,6 +164,13 @@ class Elections(EngineState):
         self._SyncObj__votesCount = 1 + len(self._votes)
         if self._is_majority(len(self._votes)):
             self._SyncObj__onBecomeLeader()
+
+    def resign(self, seconds: float) -> None:
+        """Stop leading, and do not stand for so long: another one may do better."""
+        if self.is_leader:
+            self._SyncObj__setState(FOLLOWER)
+            self._SyncObj__raftLeader = None
+            self._stands_from = self._now() + seconds
 
     def adopt_term(self, term: int) -> None:
         """Become a follower in `term` if it is higher than the own one."""

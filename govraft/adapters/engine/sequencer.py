@@ -150,6 +150,17 @@ class PysyncobjSequencer:
         announced = self._engine._SyncObj__leaderCommitIndex or 0
         return max(self.commit_index, announced) > self._engine._SyncObj__raftLastApplied
 
+    def holders(self, index: int) -> frozenset[str]:
+        """The other members whose logs hold that entry, by this leader's knowledge; see the port."""
+        progress = self._engine._progress
+        return frozenset(node.id for node, item in progress.items() if item.match_index >= index)
+
+    def resign(self, seconds: float) -> None:
+        """Stop leading, and stand aside for so long; see the port."""
+        require(not self._is_halted, "the engine is halted")
+        with self._engaged():
+            self._engine.resign(seconds)
+
     def entry(self, index: int) -> bytes | None:
         """The entry with that index, or None if the journal holds none."""
         return self._journal.payload_at(index)[1:] if 1 <= index <= self._journal.last_index else None

@@ -21,6 +21,7 @@ import msgspec
 
 from govraft.core.codec.note import Checkpoint, Note, cosignature_key_id, cosigned_message, parse_note
 from govraft.core.convergence.messages import Ack, Kind, Lease, Probe, Signed, probe_digest
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.model.electorate import Electorate, Member
 from govraft.errors import CertificateError, DecodeError, SignatureError, require
 
@@ -169,7 +170,7 @@ def _cosigners(note: Note, electorates: Electorates, origin: str, is_valid: IsVa
 
 
 def verify_lease(
-    signed: Signed, electorates: Electorates, origin: str, cluster: bytes, *, is_valid: IsValid
+    signed: Signed, electorates: Electorates, origin: str, cluster: bytes, timing: LeaseTiming, *, is_valid: IsValid
 ) -> VerifiedLease:
     """Verify a whole lease message.
 
@@ -179,13 +180,14 @@ def verify_lease(
             and those after it.
         origin: `govraft.dev/<cluster id>`.
         cluster: 32-byte cluster digest.
+        timing: From the trusted genesis.
         is_valid: `(public_key, signature, message) -> bool`; must not raise.
 
     Raises:
         CertificateError: Any part of it does not hold.
     """
     opened = open_lease(signed, electorates, cluster, is_valid=is_valid)
-    return verify_opened(opened, electorates, origin, cluster, is_valid=is_valid)
+    return verify_opened(opened, electorates, origin, cluster, timing, is_valid=is_valid)
 
 
 def open_lease(signed: Signed, electorates: Electorates, cluster: bytes, *, is_valid: IsValid) -> OpenedLease:
@@ -209,7 +211,13 @@ def open_lease(signed: Signed, electorates: Electorates, cluster: bytes, *, is_v
 
 
 def verify_opened(
-    opened: OpenedLease, electorates: Electorates, origin: str, cluster: bytes, *, is_valid: IsValid
+    opened: OpenedLease,
+    electorates: Electorates,
+    origin: str,
+    cluster: bytes,
+    timing: LeaseTiming,
+    *,
+    is_valid: IsValid,
 ) -> VerifiedLease:
     """As `verify_lease`, of what `open_lease` has read.
 
@@ -227,6 +235,12 @@ def verify_opened(
     epoch = _several(electorates)[-1].epoch
     if probe.epoch != epoch:
         raise CertificateError(f"lease is of epoch {probe.epoch}, not of {epoch}", code=WRONG_EPOCH)
+    for member, ack in acks:
+        # SAFETY: a time that its node did not cosign says nothing of when it moved on
+        # (test_certificate.py::test_an_ack_without_its_cosignature_makes_no_lease).
+        verify_cosignature(ack, member, origin, is_valid=is_valid)
+        if not timing.is_timely(ack.time_s, probe.wall):
+            raise CertificateError(f"ack of `{member.id}` is dated long after the probe of the lease")
     voters = _granting_voters(lease, probe, acks, electorates)
     checkpoint = verify_certificate(lease.note, electorates, origin, is_valid=is_valid)
     if checkpoint != probe.checkpoint:

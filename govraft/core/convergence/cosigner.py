@@ -7,6 +7,7 @@ refusal                 unless
 ======================  =====================================================================================
 `isolated`              the node is not isolated
 `not_leader`            the sender is the node's own Raft leader, in the node's own Raft term
+`foreign`               the probe says all that this version asks for, and nothing that it does not know
 `restarting`            the node has been up for L(1+ρ), or had never run before
 `behind`                it has applied the probe's seq (the probe is kept, and answered once it has)
 `forgotten`             it still remembers its own leaf at that seq
@@ -16,6 +17,7 @@ refusal                 unless
 `not_member`            the node itself is one of them, under its own key
 `regressed`             it has never acked a higher seq, nor another root at this one
 `lineage_changed`       its lineage at its last signed seq still has the root that it signed
+`clock_apart`           its own wall clock can have been near the leader's when the probe was signed
 `clock_ahead`           the newest entry's time is not far ahead of its own wall clock
 ======================  =====================================================================================
 
@@ -49,6 +51,7 @@ class Refusal(StrEnum):
     ISOLATED = "isolated"
     NOT_LEADER = "not_leader"
     WRONG_EPOCH = "wrong_epoch"
+    FOREIGN = "foreign"
     RESTARTING = "restarting"
     BEHIND = "behind"
     EPOCH_UNCERTIFIED = "epoch_uncertified"
@@ -57,6 +60,7 @@ class Refusal(StrEnum):
     DIVERGENT = "divergent"
     REGRESSED = "regressed"
     LINEAGE_CHANGED = "lineage_changed"
+    CLOCK_APART = "clock_apart"
     CLOCK_AHEAD = "clock_ahead"
 
 
@@ -90,6 +94,10 @@ class View(Protocol):
 
     def root(self, seq: int) -> bytes:
         """The lineage root at an applied seq."""
+        ...
+
+    def apart_ms(self, probe: Probe) -> int:
+        """By how much its wall clock differs from that of the probe's leader; 0 if it may be within the skew."""
         ...
 
 
@@ -212,6 +220,10 @@ class Cosigner:
             return Refusal.ISOLATED
         if probe.leader != signed.signer or probe.leader != view.leader_hint or probe.term != view.term:
             return Refusal.NOT_LEADER
+        # SAFETY: nobody helps to certify a statement that it cannot read
+        # (test_cosigner.py::test_each_condition_has_its_refusal).
+        if probe.foreign:
+            return Refusal.FOREIGN
         # SAFETY: grants of an earlier life are unknown to this one
         # (test_cosigner.py::test_a_restarted_node_waits_until_its_old_grants_are_over).
         if not self.is_ready(view.boottime):
@@ -227,9 +239,10 @@ class Cosigner:
                 return Refusal.REGRESSED
             if view.root(self.acked.seq) != self.acked.root:
                 return Refusal.LINEAGE_CHANGED
-        if view.newest_time > view.wall + self._timing.skew_ms:
-            return Refusal.CLOCK_AHEAD
-        return None
+        # SAFETY: test_wall_clocks.py::test_a_voter_does_not_vouch_for_a_clock_that_is_not_its_own
+        if view.apart_ms(probe):
+            return Refusal.CLOCK_APART
+        return Refusal.CLOCK_AHEAD if view.newest_time > view.wall + self._timing.skew_ms else None
 
     def _difference(self, probe: Probe, view: View) -> Refusal | None:
         """The probe must say what this node holds itself."""

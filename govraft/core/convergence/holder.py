@@ -13,7 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from govraft.core.convergence.certificate import VerifiedLease
-from govraft.core.convergence.messages import NONCE_BYTES
+from govraft.core.convergence.messages import NONCE_BYTES, Probe
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
 from govraft.errors import require
@@ -56,14 +56,14 @@ class HeldLease(msgspec.Struct, frozen=True):
         """Whether the lease may be used now."""
         return self.begin <= now < self.end
 
-    def clocks_agree(self, now: BoottimeNs, wall: WallMs, skew_ms: int) -> bool:
-        """Whether boot and wall time have moved alike since the lease began.
+    def jumped_ms(self, now: BoottimeNs, wall: WallMs) -> int:
+        """By how much more the wall clock has moved than the boot clock since the lease began.
 
         They part when a machine resumes from a snapshot or its clock is stepped: in either case nobody can say
         how much time has really passed.
         """
         moved_ms = (now - self.begin) // NS_PER_MS
-        return abs((wall - self.wall) - moved_ms) <= skew_ms
+        return (wall - self.wall) - moved_ms
 
 
 class Holder:
@@ -92,7 +92,26 @@ class Holder:
         if self.lease is not None and self.lease.seq < self._floor:
             self.lease = None
 
-    def accept(self, verified: VerifiedLease, now: BoottimeNs) -> bool:
+    def apart_ms(self, probe: Probe, now: BoottimeNs, wall: WallMs) -> tuple[int, bool]:
+        """By how much this node's wall clock differs from that of a probe's leader, as `LeaseTiming.apart_ms`.
+
+        Two moments of the own clocks enclose the signing of a probe that grants an own nonce: when that was made, and
+        now. Of any other probe nobody knows how long it was on its way.
+
+        Returns:
+            The difference, and whether the probe grants a nonce that this node still remembers: if not, the difference
+            may be delay.
+        """
+        leader = probe.wall
+        require(leader is not None, "a probe without a wall clock is never answered or used")
+        made = self._made.get(probe.grants.get(self._node_id, b""))
+        if made is None or now >= self._timing.lease_end(made.boottime):
+            return self._timing.apart_ms(leader, wall, wall), False
+        # A clock that was set forward meanwhile showed less at the moment of the nonce than it would now.
+        since = WallMs(max(made.wall, wall - self._timing.grant_ns // NS_PER_MS))
+        return self._timing.apart_ms(leader, since, wall), True
+
+    def accept(self, verified: VerifiedLease, now: BoottimeNs, wall: WallMs) -> bool:
         """Take a verified lease if it grants this node more than it has.
 
         Returns:
@@ -107,6 +126,10 @@ class Holder:
         # SAFETY: counted from when the nonce was made (test_holder.py::test_a_lease_counts_from_its_nonce).
         end = self._timing.lease_end(made.boottime)
         if now >= end:
+            return False
+        # SAFETY: by the lease's own probe, whose time a quorum acked: what this node acked may have been another one,
+        # made for it alone (test_wall_clocks.py::test_a_private_probe_with_the_wrong_time_gets_no_lease).
+        if probe.foreign or self.apart_ms(probe, now, wall)[0]:
             return False
         held = self.lease
         newer = held is None or (probe.checkpoint.seq, probe.term, end) > (held.seq, held.term, held.end)

@@ -25,11 +25,13 @@ from govraft.core.codec.canonical import pack, unpack
 from govraft.core.codec.note import Checkpoint
 from govraft.core.model import limits
 from govraft.core.model.ids import NODE_ID_PATTERN
+from govraft.core.model.units import WallMs
 from govraft.errors import DecodeError
 
 __all__ = [
     "EPOCHS_PER_MESSAGE",
     "NONCE_BYTES",
+    "RELAYED_NONCE_BYTES",
     "Ack",
     "EpochRequest",
     "Epochs",
@@ -45,9 +47,13 @@ __all__ = [
 ]
 
 NONCE_BYTES = 16
+RELAYED_NONCE_BYTES = 32
+"""Of a nonce that stands for the holders behind a relay. Nobody answers one yet; evidence may hold it."""
 EPOCHS_PER_MESSAGE = 16
 _HOLDERS_MAX = limits.VOTERS + limits.OBSERVERS
 _NODE_ID = re.compile(NODE_ID_PATTERN)
+_STATEMENTS: frozenset[str] = frozenset()
+"""The keys of `Probe.more` that this version knows. Each belongs to a number of rules, and is used from that on."""
 
 Sign = Callable[[bytes], bytes]
 """Signs a message with the node's Ed25519 key; gives 64 bytes."""
@@ -128,6 +134,9 @@ class Probe(msgspec.Struct, frozen=True):
         checkpoint: What it holds.
         sections: Digest of each section of the state at that seq.
         grants: For each holder heard from recently, the latest nonce it made.
+        wall: The leader's wall clock when it signed. None in format 1, which only evidence of earlier versions has.
+        more: Statements that later versions add, by name. None may change what a probe, an ack or a lease means, so
+            whoever only verifies evidence may skip what it does not know.
     """
 
     epoch: int
@@ -137,24 +146,25 @@ class Probe(msgspec.Struct, frozen=True):
     checkpoint: Checkpoint
     sections: dict[str, bytes]
     grants: dict[str, bytes]
+    wall: WallMs | None = None
+    more: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def encode(self) -> bytes:
-        return pack(
-            {
-                "checkpoint": self.checkpoint.encode(),
-                "epoch": self.epoch,
-                "grants": self.grants,
-                "leader": self.leader,
-                "round": self.round,
-                "sections": self.sections,
-                "term": self.term,
-            }
-        )
+        fields = {
+            "checkpoint": self.checkpoint.encode(),
+            "epoch": self.epoch,
+            "grants": self.grants,
+            "leader": self.leader,
+            "round": self.round,
+            "sections": self.sections,
+            "term": self.term,
+        }
+        return pack(fields if self.wall is None else fields | {"more": self.more, "wall": self.wall})
 
     @classmethod
     def decode(cls, body: bytes) -> Probe:
         """Raises: DecodeError."""
-        shape = {
+        shape: dict[str, type] = {
             "checkpoint": bytes,
             "epoch": int,
             "grants": dict,
@@ -163,9 +173,10 @@ class Probe(msgspec.Struct, frozen=True):
             "sections": dict,
             "term": int,
         }
-        fields = _fields(body, shape, "probe")
-        grants, sections = fields["grants"], fields["sections"]
-        if len(grants) > _HOLDERS_MAX or not all(_is_bytes(nonce, NONCE_BYTES) for nonce in grants.values()):
+        fields = _fields(body, shape, "probe", later={"more": dict, "wall": int})
+        grants, sections, wall = fields["grants"], fields["sections"], fields.get("wall")
+        sizes = (NONCE_BYTES,) if wall is None else (NONCE_BYTES, RELAYED_NONCE_BYTES)
+        if len(grants) > _HOLDERS_MAX or not all(_is_bytes(nonce, *sizes) for nonce in grants.values()):
             raise DecodeError("probe has malformed grants")
         if len(sections) > 32 or not all(_is_bytes(value, 32) for value in sections.values()):
             raise DecodeError("probe has malformed sections")
@@ -177,7 +188,24 @@ class Probe(msgspec.Struct, frozen=True):
             checkpoint=Checkpoint.decode(fields["checkpoint"]),
             sections=sections,
             grants=grants,
+            wall=None if wall is None else WallMs(_natural(wall, "wall")),
+            more=fields.get("more", {}),
         )
+
+    @property
+    def foreign(self) -> str:
+        """Why no node of this version may answer it or use its lease; "" if it may.
+
+        Evidence of it is judged all the same: a verifier of today can read what later versions sign.
+        """
+        if self.wall is None:
+            return "it does not say its leader's wall clock, as probes of earlier versions"
+        unknown = self.more.keys() - _STATEMENTS
+        if unknown:
+            return f"it says `{min(unknown)[:32]}`, which this version does not know"
+        if any(len(nonce) != NONCE_BYTES for nonce in self.grants.values()):
+            return "it grants to holders behind a relay, which this version does not know"
+        return ""
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -340,8 +368,11 @@ def _message(kind: Kind, cluster: bytes, body: bytes) -> bytes:
     return b"govraft/%s/v1\0" % kind.value.encode() + cluster + body
 
 
-def _fields(data: bytes, shape: dict[str, type], what: str) -> dict[str, Any]:
+def _fields(data: bytes, shape: dict[str, type], what: str, *, later: dict[str, type] | None = None) -> dict[str, Any]:
+    """The fields of a body. A later format has all of `later` too, an earlier one none of them."""
     value = unpack(data, max_bytes=limits.FRAME_BYTES)
+    if later is not None and isinstance(value, dict) and value.keys() & later.keys():
+        shape = shape | later
     if not isinstance(value, dict) or value.keys() != shape.keys():
         raise DecodeError(f"{what} must have exactly the fields {', '.join(sorted(shape))}")
     for name, kind in shape.items():
@@ -356,5 +387,5 @@ def _natural(value: int, name: str) -> int:
     return value
 
 
-def _is_bytes(value: object, size: int) -> bool:
-    return isinstance(value, bytes) and len(value) == size
+def _is_bytes(value: object, *sizes: int) -> bool:
+    return isinstance(value, bytes) and len(value) in sizes

@@ -12,7 +12,7 @@ any        `begin`                    a new probe goes to all; collecting
 =========  =========================  ====================================================================
 
 The few latest rounds on the same state stay open side by side, so that a link slower than the heartbeat still
-completes one; a round on a newer state gives up the older ones.
+completes one; a round on a newer state gives up the older ones, and none is open longer than a grant runs.
 
 Acks of earlier rounds still tell two things that never become untrue: which seq a node has moved on to, and the
 latest nonce it made.
@@ -34,8 +34,9 @@ import msgspec
 from govraft.core.codec.note import Checkpoint, Note, NoteSignature, cosignature_key_id, format_note
 from govraft.core.convergence.certificate import count_quorum, key_name
 from govraft.core.convergence.messages import Ack, Kind, Lease, Probe, Sign, Signed, probe_digest, sign
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.model.electorate import Electorate, Member
-from govraft.core.model.units import BoottimeNs
+from govraft.core.model.units import BoottimeNs, WallMs
 
 __all__ = ["RoundLeader"]
 
@@ -46,10 +47,11 @@ _Node = tuple[str, bytes]
 
 
 class _Heard(msgspec.Struct, frozen=True):
-    """The latest a node said: its highest ack, and its newest nonce with when it arrived."""
+    """The latest a node said: its highest ack with its time, and its newest nonce with when it arrived."""
 
     ack: Signed
     seq: int
+    time_s: int
     nonce: bytes
     at: BoottimeNs
 
@@ -60,6 +62,7 @@ class _Open(msgspec.Struct):
     probe: Signed
     content: Probe
     electorates: tuple[Electorate, ...]
+    at: BoottimeNs
     acks: dict[_Node, tuple[Signed, Ack]]
 
 
@@ -67,19 +70,25 @@ class RoundLeader:
     """Collects acks and makes leases for as long as the node styles itself leader.
 
     Args:
+        timing: From genesis.
         recent_ns: A holder silent for longer gets no further grant: every grant to a node that is gone makes the next
             command wait until the grant is over.
     """
 
-    def __init__(self, *, node_id: str, origin: str, cluster: bytes, recent_ns: int, signing: Sign) -> None:
+    def __init__(
+        self, *, node_id: str, origin: str, cluster: bytes, timing: LeaseTiming, recent_ns: int, signing: Sign
+    ) -> None:
         self._node_id = node_id
         self._origin = origin
         self._cluster = cluster
+        self._timing = timing
         self._recent_ns = recent_ns
         self._signing = signing
         self._heard: dict[_Node, _Heard] = {}
         self._round = 0
         self._open: dict[bytes, _Open] = {}
+        self.completed = 0
+        """How many rounds have come to a lease."""
 
     def begin(
         self,
@@ -90,6 +99,7 @@ class RoundLeader:
         electorates: tuple[Electorate, ...],
         term: int,
         now: BoottimeNs,
+        wall: WallMs,
     ) -> Signed:
         """Open a new round on the state that this node holds.
 
@@ -100,6 +110,7 @@ class RoundLeader:
             electorates: Whose quorums it takes: that of its epoch, after the one before it where it takes both.
             term: In which this node believes to lead.
             now: Boot time.
+            wall: Wall time.
 
         Returns:
             The probe, for every member, this node included.
@@ -120,12 +131,18 @@ class RoundLeader:
             checkpoint=Checkpoint(self._origin, seq, root),
             sections=dict(sections),
             grants=recent,
+            wall=wall,
         )
         signed = sign(Kind.PROBE, probe.encode(), signer=self._node_id, cluster=self._cluster, signing=self._signing)
+        self._close_old(now)
         same = [(key, item) for key, item in self._open.items() if _state(item.content) == _state(probe)]
         self._open = dict(same[-(ROUNDS_OPEN_MAX - 1) :])
-        self._open[probe_digest(signed)] = _Open(signed, probe, electorates, {})
+        self._open[probe_digest(signed)] = _Open(signed, probe, electorates, now, {})
         return signed
+
+    def _close_old(self, now: BoottimeNs) -> None:
+        """Give up the rounds whose grants are over: honest acks of today would come too late for their leases."""
+        self._open = {key: item for key, item in self._open.items() if now - item.at <= self._timing.grant_ns}
 
     def close(self) -> None:
         """Stop leading: the open rounds are given up."""
@@ -142,12 +159,17 @@ class RoundLeader:
         Returns:
             The lease, for every member, if this ack completes a round.
         """
+        self._close_old(now)
+        newest = next(reversed(self._open.values()), None)
+        if newest is not None and not self._is_timely(ack.time_s, newest):
+            # A lease with it would be none: its node is as good as silent.
+            return None
         node = (member.id, member.public_key)
         before = self._heard.get(node)
         if before is None or ack.seq >= before.seq:
-            self._heard[node] = _Heard(signed, ack.seq, ack.nonce, now)
+            self._heard[node] = _Heard(signed, ack.seq, ack.time_s, ack.nonce, now)
         answered = self._open.get(ack.probe)
-        if answered is not None and _names(ack, answered.content):
+        if answered is not None and _names(ack, answered.content) and self._is_timely(ack.time_s, answered):
             answered.acks[node] = (signed, ack)
         # An ack of one round can also be the one that another was waiting for: it proves that a holder moved on.
         for opened in reversed(self._open.values()):
@@ -158,6 +180,7 @@ class RoundLeader:
 
     def _complete(self, opened: _Open, evidence: tuple[Signed, ...]) -> Signed:
         number = opened.content.round
+        self.completed += 1
         # At a change the rounds that both electorates take part in are over with the first that is complete.
         later = {key: item for key, item in self._open.items() if item.content.round > number}
         self._open = later if len(opened.electorates) == 1 else {}
@@ -187,8 +210,15 @@ class RoundLeader:
     def _moved_on(self, opened: _Open) -> dict[_Node, Signed]:
         """For each node known to have acked the round's seq or a higher one, the ack that shows it."""
         seq = opened.content.checkpoint.seq
-        later = {node: heard.ack for node, heard in self._heard.items() if heard.seq >= seq}
+        later = {
+            node: heard.ack
+            for node, heard in self._heard.items()
+            if heard.seq >= seq and self._is_timely(heard.time_s, opened)
+        }
         return later | {node: signed for node, (signed, _) in opened.acks.items()}
+
+    def _is_timely(self, time_s: int, opened: _Open) -> bool:
+        return self._timing.is_timely(time_s, opened.content.wall)
 
     def _certificate(self, opened: _Open) -> bytes:
         voters, signatures = _voters(opened), []

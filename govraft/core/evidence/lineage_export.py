@@ -32,6 +32,7 @@ from govraft.core.codec.base64_text import to_base64
 from govraft.core.codec.canonical import pack
 from govraft.core.convergence.certificate import verify_lease
 from govraft.core.convergence.messages import Kind, ProvenChange, Signed
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.certificate import ProvenCheckpoint, prove_in_history
 from govraft.core.evidence.epochs import EpochHistory
@@ -247,8 +248,8 @@ class _Replay:
             signed = Signed.decode(lease, Kind.LEASE)
         except InputError as error:
             raise CertificateError(f"the certificate of epoch {epoch} cannot be read: {error}") from error
-        cluster = bytes.fromhex(self._genesis.cluster_id)
-        verified = verify_lease(signed, judges, self._genesis.origin, cluster, is_valid=verify)
+        cluster, timing = bytes.fromhex(self._genesis.cluster_id), LeaseTiming.of(self._genesis)
+        verified = verify_lease(signed, judges, self._genesis.origin, cluster, timing, is_valid=verify)
         # SAFETY: both electorates stand for exactly this lineage
         # (test_lineage_epochs.py::test_each_change_is_certified).
         if (verified.probe.checkpoint.seq, verified.probe.checkpoint.root) != (self._taken, machine.root):

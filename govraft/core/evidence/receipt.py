@@ -32,6 +32,7 @@ from govraft.core.codec.base64_text import to_base64
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.convergence.certificate import VerifiedLease, verify_lease
 from govraft.core.convergence.messages import Ack, Kind, Lease, Signed
+from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.epochs import EpochHistory, decode_links, verify_epochs
 from govraft.core.evidence.files import MALFORMED, parse_json, to_bytes, to_nodes
@@ -49,6 +50,8 @@ __all__ = ["RECEIPT_FORMAT", "ProvenReceipt", "encode_receipt_file", "prove_rece
 RECEIPT_FORMAT = "govraft.receipt.v2"
 
 _STAMPS_TRIED_MS = 2_000
+_TIME_MOST_MS = 253_402_300_799_999
+"""The end of the year 9999: later times have no date, and no honest clock shows them."""
 
 
 class _Answer(Protocol):
@@ -200,12 +203,15 @@ def _prove_lease(data: bytes, genesis: Genesis, history: EpochHistory, seq: int)
     cluster = bytes.fromhex(genesis.cluster_id)
     # SAFETY: a certificate alone does not show that those with an older lease have stopped; the acks do
     # (test_receipt.py::test_a_silent_outstanding_holder_is_no_proof).
-    lease = verify_lease(signed, history.judges(seq), genesis.origin, cluster, is_valid=verify)
+    lease = verify_lease(signed, history.judges(seq), genesis.origin, cluster, LeaseTiming.of(genesis), is_valid=verify)
     acks = [Ack.decode(item.body) for item in Lease.decode(signed.body).acks]
     # SAFETY: all acks, those of holders too, and to the end of their second
     # (test_receipt_times.py::test_the_latest_ack_decides).
     latest_s = max(ack.time_s for ack in acks)
-    return lease, (latest_s + 1) * 1000 + genesis.clock_skew_max_ms
+    until = (latest_s + 1) * 1000 + genesis.clock_skew_max_ms
+    if until + PERMIT_MS > _TIME_MOST_MS:
+        raise VerificationError("an ack of the receipt is dated past the year 9999", code=MALFORMED)
+    return lease, until
 
 
 def _bind(leaf: Leaf, envelope: bytes) -> None:

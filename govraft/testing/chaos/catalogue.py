@@ -50,6 +50,7 @@ NEMESES: dict[str, type[Nemesis]] = {
         nemesis_damage.DamageGuard,
         nemesis_damage.DamageSnapshot,
         nemesis_clock.WallStep,
+        nemesis_clock.WallWrong,
         nemesis_clock.ClockRate,
         CertificateExpired,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from govraft.testing.chaos.nemesis import Hit, Nemesis, UnavailableFaultError, names
 from govraft.testing.chaos.skewed_node import CLOCK_VARIABLE, ClockFile
 from govraft.testing.local_cluster import LocalCluster, LocalNode
 
-__all__ = ["ClockRate", "WallStep", "give_clocks"]
+__all__ = ["ClockRate", "WallStep", "WallWrong", "give_clocks"]
 
 _PROGRAM = ["-m", "govraft.testing.chaos.skewed_node"]
 _STOCK = ["-m", "govraft.cli.node", "run", "--config"]
@@ -41,15 +42,25 @@ class WallStep(_Clock):
 
     kind, explanation = "wall-step", "the wall clock of a node steps by up to half a minute, and back"
 
+    steps: ClassVar[tuple[int, ...]] = (-30_000, -5_000, -2_000, -200, 200, 2_000, 5_000)
+
     def start(self) -> Hit:
         (node,) = self.take(1)
         self._clock = self.clock(node)
-        step = self.dice.choice([-30_000, -5_000, -2_000, -200, 200, 2_000, 5_000])
+        step = self.dice.choice(self.steps)
         self._clock.set(wall_ms=step)
         return Hit(names([node]), f"{step:+d} ms")
 
     def end(self) -> None:
         self._clock.set()
+
+
+class WallWrong(WallStep):
+    """The wall clock of a node is set wrong by up to hours, and left so for longer than any lease."""
+
+    kind, explanation = "wall-wrong", "the wall clock of a node is wrong by up to hours, and stays so"
+    hold_ms = (6000, 12000)
+    steps = (-7_200_000, -3_900_000, -30_000, 3_900_000, 7_200_000)
 
 
 class ClockRate(_Clock):

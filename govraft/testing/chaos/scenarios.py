@@ -22,7 +22,7 @@ _DAMAGE = (
     "damage-guard",
     "damage-snapshot",
 )
-_CLOCKS = ("wall-step", "clock-rate")
+_CLOCKS = ("wall-step", "wall-wrong", "clock-rate")
 _MOVING = ("kill-follower", "kill-leader", "kill-majority", "freeze-follower", "freeze-leader", *_PARTITIONS, *_SLOW)
 
 
@@ -53,7 +53,7 @@ SCENARIOS = {
     "slow-links": Scenario("late, lossy and half-open links", _SLOW),
     "disk": Scenario("full disks, failed syncs and writes, crashes in the middle of them", _DISK),
     "damage": Scenario("damaged and truncated files at start", _DAMAGE),
-    "clock": Scenario("wall clocks that step, clocks that run fast or slow", _CLOCKS),
+    "clock": Scenario("wall clocks that step or stay wrong, clocks that run fast or slow", _CLOCKS),
     "certificate": Scenario("a certificate that expires", ("certificate-expired",), limit=1),
     "leader-hunt": Scenario("whoever leads is hit", ("leader-hunt", "kill-leader", "freeze-leader", "isolate-leader")),
     "rolling-restart": Scenario("restart of one node after the other, under load", ("rolling-restart",)),

@@ -150,6 +150,15 @@ class ScriptedSequencer:
         """As the port."""
         return self._applied < self._committed
 
+    def holders(self, index: int) -> frozenset[str]:
+        """As the port: whoever applied it holds it."""
+        del index
+        return frozenset()
+
+    def resign(self, seconds: float) -> None:
+        """As the port: the adversary decides who leads."""
+        del seconds
+
     def entry(self, index: int) -> bytes | None:
         """As the port."""
         return self._entries[index - 1][1:] if 0 < index <= self._applied else None

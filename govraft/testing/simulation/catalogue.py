@@ -14,7 +14,7 @@ class FaultKind(msgspec.Struct, frozen=True):
     """One kind.
 
     Attributes:
-        group: `network`, `clock`, `process`, `disk`, `lie`, `member` or `script`.
+        group: `network`, `clock`, `wall`, `process`, `disk`, `lie`, `member` or `script`.
         weight: How often it is drawn, beside others of its group.
         for_leases: Range of its length.
         nodes: How many nodes the plan names: `none`, `one`, `two` or `some`.
@@ -69,6 +69,8 @@ FAULTS: dict[str, FaultKind] = {
     "pause": FaultKind("clock", for_leases=_SHORT),
     "long_pause": FaultKind("clock", 2.0, for_leases=(1.05, 3.0)),
     "suspend": FaultKind("clock", for_leases=(0.5, 4.0)),
+    # A wall clock that is set wrong and left so, for longer than any lease.
+    "wall_wrong": FaultKind("wall", 4.0, for_leases=(4.0, 20.0), amount=(60_000, 7_200_000)),
     # Processes. A crash point names the step of persistence before which the node dies.
     "crash": FaultKind("process", 2.0, amount=(0, 1)),
     "restart": FaultKind("process", for_leases=(0.0, 0.05)),
@@ -130,10 +132,11 @@ FAULTS: dict[str, FaultKind] = {
 
 PROFILES: dict[str, Profile] = {
     "calm": Profile({}, (1,)),
-    "faults": Profile({"network": 1.0, "clock": 1.0, "process": 0.6}, (0.7, 2, 5)),
+    "faults": Profile({"network": 1.0, "clock": 1.0, "wall": 1.0, "process": 0.6}, (0.7, 2, 5)),
     "storage": Profile({"disk": 3.0, "process": 1.0, "network": 0.2}, (0.7, 2, 4)),
-    "drift": Profile({"network": 1.0, "clock": 0.6, "process": 0.3}, (0.7, 2)),
+    "drift": Profile({"network": 1.0, "clock": 0.6, "wall": 0.6, "process": 0.3}, (0.7, 2)),
+    "clocks": Profile({"wall": 3.0, "clock": 0.5, "network": 0.1, "process": 0.2}, (1, 2, 5)),
     "misbehaviour": Profile({"lie": 2.0, "network": 0.5, "process": 0.3}, (0.7, 2)),
-    "membership": Profile({"member": 2.5, "network": 0.7, "clock": 0.4, "process": 0.5}, (0.4, 0.8, 2)),
+    "membership": Profile({"member": 2.5, "network": 0.7, "clock": 0.4, "wall": 0.3, "process": 0.5}, (0.4, 0.8, 2)),
     "adversary": Profile({"script": 4.0, "network": 0.2, "clock": 0.3, "process": 0.3}, (0.2, 0.4, 0.8, 1.5)),
 }

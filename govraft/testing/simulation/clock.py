@@ -36,6 +36,7 @@ class VirtualClock:
 
     Attributes:
         wall_step_ms: By how much the wall clock is off.
+        stepped_at: True time at which that changed last.
     """
 
     def __init__(self, true_time: TrueTime, rate: float, *, wall_rate: float = 1.0) -> None:
@@ -44,7 +45,17 @@ class VirtualClock:
         self._since = 0
         self._base = 10**9
         self.rate = rate
-        self.wall_step_ms = 0
+        self._wall_step_ms = 0
+        self.stepped_at = 0
+
+    @property
+    def wall_step_ms(self) -> int:
+        """As the attribute."""
+        return self._wall_step_ms
+
+    @wall_step_ms.setter
+    def wall_step_ms(self, value: int) -> None:
+        self._wall_step_ms, self.stepped_at = value, self._true_time.now
 
     def boottime(self) -> BoottimeNs:
         """As `ports.Clock`."""

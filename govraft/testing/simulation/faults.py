@@ -51,6 +51,7 @@ class FaultMachine:
         self.counts: dict[str, int] = {}
         self._starts: dict[str, Callable[[Fault], End | None]] = {
             "wall_step": self._wall_step,
+            "wall_wrong": self._wall_wrong,
             "rate_change": self._rate_change,
             "pause": self._pause,
             "long_pause": self._pause,
@@ -168,8 +169,23 @@ class FaultMachine:
 
     def _wall_step(self, fault: Fault) -> End | None:
         clock = self._hosts[fault.nodes[0]].clock
-        clock.wall_step_ms += fault.amount
+        if clock.wall_step_ms:
+            return None
+        clock.wall_step_ms = fault.amount
         return lambda: setattr(clock, "wall_step_ms", 0)
+
+    def _wall_wrong(self, fault: Fault) -> End | None:
+        """Set one clock wrong for long; behind, where it could not be the only one that vouches for an entry's time.
+
+        A majority that was ahead and is right again waits until its newest entry is no longer in the future: that is
+        promised, and longer than any run.
+        """
+        host, configuration = self._hosts[fault.nodes[0]], self._world.plan.configuration
+        if any(other.clock.wall_step_ms for other in self._hosts.values()):
+            return None
+        is_one_of_many = configuration.voters >= 3 and configuration.profile != "membership"
+        host.clock.wall_step_ms = fault.amount if is_one_of_many and fault.amount % 2 else -fault.amount
+        return lambda: setattr(host.clock, "wall_step_ms", 0)
 
     def _rate_change(self, fault: Fault) -> End | None:
         """Another rate within the bounds of the seed."""

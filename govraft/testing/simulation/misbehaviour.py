@@ -175,6 +175,15 @@ class LyingSequencer:
         """As the port."""
         self._inner.set_voters(voters, observers, epoch, led_term=led_term)
 
+    def holders(self, index: int) -> frozenset[str]:
+        """As the port."""
+        return self._inner.holders(index)
+
+    def resign(self, seconds: float) -> None:
+        """As the port; a usurper never gives up."""
+        if "self_styled_leader" not in self._liar.lies:
+            self._inner.resign(seconds)
+
     def entry(self, index: int) -> bytes | None:
         """As the port."""
         return self._inner.entry(index)

@@ -28,6 +28,7 @@ ALL_PROFILES = (
     "storage",
     "storage",
     "drift",
+    "clocks",
     "adversary",
     "misbehaviour",
     "membership",

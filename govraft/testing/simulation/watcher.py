@@ -26,6 +26,7 @@ from govraft.adapters.engine.frames import NextNodeIndex, RequestVote, ResponseV
 from govraft.core.convergence.certificate import verify_lease
 from govraft.core.convergence.messages import Ack, Kind, Lease, Probe, Signed, decode_kind
 from govraft.core.machine.entry import entry_digest
+from govraft.core.model.units import NS_PER_MS
 from govraft.errors import CertificateError, CorruptionError, InputError, InvariantViolation
 from govraft.node.convergence import CONVERGENCE_CHANNEL
 from govraft.node.core import RAFT_CHANNEL
@@ -155,8 +156,26 @@ class Watcher:
         self.looks += 1
         if lease.seq < self.certified_seq and self._is_fresh_promised:
             self.find("stale_allow", host.name, f"could allow at seq {lease.seq}; {self.certified_seq} is effective")
+        self._look_at_the_clock(host)
         if core.machine.root != self.roots.get(lease.seq):
             self.find("fork", host.name, f"could allow on another state at seq {lease.seq} than was certified")
+
+    def _look_at_the_clock(self, host: Host) -> None:
+        """Whoever may allow tells about the time that a quorum tells."""
+        core, now = host.core, self._world.now
+        if core is None or not self._is_fresh_promised:
+            return
+        timing, wall = core.timing, host.clock.wall()
+        most_ms = 4 * (timing.skew_ms + timing.grant_ns // NS_PER_MS)
+        # Clocks may have been set since the round, and rotated or new members are not all hosts by their id.
+        recent, electorate = 6 * timing.grant_ns, core.epochs.certified
+        hosts = [self._world.hosts.get(voter.id) for voter in electorate.voters]
+        near = sum(
+            other is None or now - other.clock.stepped_at < recent or abs(other.clock.wall() - wall) <= most_ms
+            for other in hosts
+        )
+        if near < electorate.quorum_count:
+            self.find("wall_apart", host.name, f"could allow by a wall clock that {near} voters have")
 
     def appended(self, payload: bytes) -> None:
         """An entry is being written somewhere."""
@@ -221,7 +240,7 @@ class Watcher:
         cluster = bytes.fromhex(machine.genesis.cluster_id)
         try:
             is_valid = self._world.cast.is_valid()
-            verify_lease(signed, judges, machine.genesis.origin, cluster, is_valid=is_valid)
+            verify_lease(signed, judges, machine.genesis.origin, cluster, host.core.timing, is_valid=is_valid)
         except CertificateError as error:
             if host.name in self._world.careless:
                 return

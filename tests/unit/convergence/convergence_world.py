@@ -14,6 +14,9 @@ from govraft.core.convergence.certificate import VerifiedLease, key_name, verify
 from govraft.core.convergence.messages import Ack, Kind, Lease, Probe, Signed, probe_digest, sign
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.model.electorate import Electorate, Member, QuorumRule
+from govraft.core.model.units import WallMs
+
+TIME_S = 1_700_000_000
 
 
 def fake_sign(key: bytes, message: bytes) -> bytes:
@@ -23,6 +26,7 @@ def fake_sign(key: bytes, message: bytes) -> bytes:
 class World:
     origin = "govraft.dev/" + "0" * 64
     cluster = bytes(32)
+    wall = WallMs(TIME_S * 1000)
     timing = LeaseTiming(lease_ms=1000, drift_ppm=10_000, skew_ms=500)
     sections = {"policies": bytes(32), "entities": bytes(31) + b"\1"}
 
@@ -66,10 +70,11 @@ class World:
             "checkpoint": self.checkpoint(seq),
             "sections": self.sections,
             "grants": {},
+            "wall": self.wall,
         }
         return self.sign(Kind.PROBE, Probe(**(fields | changes)).encode(), signer or leader)
 
-    def cosignature(self, node: str, checkpoint: Checkpoint, time_s: int = 7) -> bytes:
+    def cosignature(self, node: str, checkpoint: Checkpoint, time_s: int = TIME_S) -> bytes:
         return fake_sign(self.key(node), cosigned_message(checkpoint.encode(), time_s))
 
     def ack(self, node: str, probe: Signed, *, signer: str | None = None, **changes) -> Signed:
@@ -82,12 +87,14 @@ class World:
             "node": node,
             "nonce": self.nonce(99),
             "outstanding": (),
-            "time_s": 7,
-            "cosignature": self.cosignature(node, content.checkpoint),
-        }
-        return self.sign(Kind.ACK, Ack(**(fields | changes)).encode(), signer or node)
+            "time_s": TIME_S,
+        } | changes
+        # Whoever says anything cosigns what it says.
+        said = Checkpoint(self.origin, fields["seq"], fields["root"])
+        fields.setdefault("cosignature", self.cosignature(node, said, fields["time_s"]))
+        return self.sign(Kind.ACK, Ack(**fields).encode(), signer or node)
 
-    def line(self, node: str, checkpoint: Checkpoint, time_s: int = 7) -> NoteSignature:
+    def line(self, node: str, checkpoint: Checkpoint, time_s: int = TIME_S) -> NoteSignature:
         name = key_name(self.origin, node)
         key_id = cosignature_key_id(name, self.key(node))
         return NoteSignature(name, key_id, time_s, self.cosignature(node, checkpoint, time_s))
@@ -102,4 +109,4 @@ class World:
         return self.sign(Kind.LEASE, body, signer)
 
     def verify(self, lease: Signed) -> VerifiedLease:
-        return verify_lease(lease, self.electorate, self.origin, self.cluster, is_valid=self.is_valid)
+        return verify_lease(lease, self.electorate, self.origin, self.cluster, self.timing, is_valid=self.is_valid)

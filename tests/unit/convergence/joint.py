@@ -2,9 +2,9 @@
 
 import hashlib
 
-from unit.convergence.convergence_world import World
+from unit.convergence.convergence_world import TIME_S, World
 
-from govraft.core.codec.note import NoteSignature, cosignature_key_id
+from govraft.core.codec.note import Checkpoint, NoteSignature, cosignature_key_id
 from govraft.core.convergence.certificate import key_name, verify_certificate, verify_lease
 from govraft.core.convergence.messages import Kind, Lease, Probe, Signed, sign
 from govraft.core.model.electorate import Electorate, Member, QuorumRule
@@ -38,11 +38,12 @@ class Joint(World):
         return super().probe(seq, **fields)
 
     def ack(self, node: str, probe: Signed, **changes) -> Signed:
-        checkpoint = Probe.decode(probe.body).checkpoint
-        given = {"cosignature": self.cosignature(node, checkpoint), "signer": node}
+        content = Probe.decode(probe.body).checkpoint
+        said = Checkpoint(self.origin, changes.get("seq", content.seq), changes.get("root", content.root))
+        given = {"cosignature": self.cosignature(node, said, changes.get("time_s", TIME_S)), "signer": node}
         return super().ack(identifier(node), probe, **(given | changes))
 
-    def line(self, node: str, checkpoint, time_s: int = 7) -> NoteSignature:
+    def line(self, node: str, checkpoint, time_s: int = TIME_S) -> NoteSignature:
         name = key_name(self.origin, identifier(node))
         key_id = cosignature_key_id(name, self.key(node))
         return NoteSignature(name, key_id, time_s, self.cosignature(node, checkpoint, time_s))
@@ -64,4 +65,6 @@ class Joint(World):
         return verify_certificate(text, electorates or self.both, self.origin, is_valid=self.is_valid)
 
     def judge(self, lease: Signed, electorates=None):
-        return verify_lease(lease, electorates or self.both, self.origin, self.cluster, is_valid=self.is_valid)
+        return verify_lease(
+            lease, electorates or self.both, self.origin, self.cluster, self.timing, is_valid=self.is_valid
+        )

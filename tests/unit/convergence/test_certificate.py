@@ -268,9 +268,10 @@ def test_a_cosignature_must_be_over_the_acks_own_checkpoint(world):
 
     probe = world.probe(5)
     verify(world.ack("b", probe))
+    honest = world.cosignature("b", world.checkpoint(5))
     for lie in ({"cosignature": bytes(64)}, {"seq": 6}, {"root": bytes(32)}, {"time_s": 8}):
         with pytest.raises(CertificateError, match="invalid cosignature"):
-            verify(world.ack("b", probe, **lie))
+            verify(world.ack("b", probe, **({"cosignature": honest} | lie)))
 
 
 def test_the_author_is_verified_before_the_body_is_read(world):
@@ -278,3 +279,37 @@ def test_the_author_is_verified_before_the_body_is_read(world):
     with pytest.raises(CertificateError):
         open_ack(msgspec.structs.replace(garbage, signature=bytes(64)), world.electorate, world.cluster, world.is_valid)
     assert Ack.decode(world.ack("b", world.probe()).body).node == "b"
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_an_ack_without_its_cosignature_makes_no_lease(world, place):
+    """Its time would be anybody's: also of a holder that is only there because it moved on."""
+    probe = world.probe(5)
+    acks = [world.ack("a", probe), world.ack("b", probe, outstanding=("c",)), world.ack("c", probe)]
+    assert world.verify(world.lease(probe, acks))
+    acks[place] = world.ack("bc"[place - 1], probe, outstanding=("c",) if place == 1 else (), cosignature=bytes(64))
+    with pytest.raises(CertificateError, match="invalid cosignature"):
+        world.verify(world.lease(probe, acks))
+
+
+def test_the_cosignature_is_over_the_time_that_the_ack_says(world):
+    probe = world.probe(5)
+    other = world.cosignature("b", world.checkpoint(5))
+    with pytest.raises(CertificateError, match="invalid cosignature"):
+        world.verify(world.lease(probe, [world.ack("a", probe), world.ack("b", probe, time_s=1, cosignature=other)]))
+
+
+@pytest.mark.parametrize(("late_s", "is_lease"), [(-(10**9), True), (0, True), (3, True), (4, False), (10**9, False)])
+def test_an_ack_dated_long_after_the_probe_makes_no_lease(world, late_s, is_lease):
+    probe = world.probe(5)
+    lease = world.lease(probe, [world.ack("a", probe), world.ack("b", probe, time_s=world.wall // 1000 + late_s)])
+    if is_lease:
+        assert world.verify(lease).voters == {"a", "b"}
+    else:
+        with pytest.raises(CertificateError, match="dated long after"):
+            world.verify(lease)
+
+
+def test_in_evidence_of_earlier_versions_nothing_bounds_the_time(world):
+    probe = world.probe(5, wall=None)
+    assert world.verify(world.lease(probe, [world.ack("a", probe), world.ack("b", probe, time_s=2**62)]))

@@ -27,12 +27,16 @@ class View:
     roots: dict = field(default_factory=dict)
 
     uncertified: int | None = None
+    apart: int = 0
 
     def electorates(self, seq):
         return (self.world.electorate,)
 
     def held(self, seq):
         return Held(self.root(seq), self.world.sections) if seq in self.remembered else None
+
+    def apart_ms(self, probe):
+        return self.apart
 
     def root(self, seq):
         assert seq <= self.applied, "nobody knows the root of what is not applied"
@@ -93,6 +97,11 @@ def test_an_ack_says_what_the_probe_asked(world, node):
         ({}, {"sections": {}}, Refusal.DIVERGENT),
         ({}, {"sections": {"policies": bytes(32), "entities": bytes(32)}}, Refusal.DIVERGENT),
         ({"newest_time": WallMs(1_700_000_000_501)}, {}, Refusal.CLOCK_AHEAD),
+        ({"apart": 501}, {}, Refusal.CLOCK_APART),
+        ({"apart": -501}, {}, Refusal.CLOCK_APART),
+        ({}, {"wall": None}, Refusal.FOREIGN),
+        ({}, {"more": {"imports": {}}}, Refusal.FOREIGN),
+        ({}, {"grants": {"c": bytes(32)}}, Refusal.FOREIGN),
     ],
     ids=str,
 )

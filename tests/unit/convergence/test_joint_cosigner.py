@@ -36,6 +36,9 @@ class View:
     def held(self, seq):
         return Held(self.root(seq), self.world.sections)
 
+    def apart_ms(self, probe):
+        return 0
+
     def root(self, seq):
         return self.roots.get(seq, self.world.root(seq))
 

@@ -14,6 +14,7 @@ class Leading:
             node_id="a",
             origin=world.origin,
             cluster=world.cluster,
+            timing=world.timing,
             recent_ns=300 * NS_PER_MS,
             signing=world.signing("a"),
         )
@@ -26,6 +27,7 @@ class Leading:
             electorates=electorates or self.world.both,
             term=1,
             now=self.now,
+            wall=self.world.wall,
         )
 
     def ack(self, name, probe, **changes):

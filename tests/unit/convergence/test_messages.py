@@ -120,3 +120,53 @@ def test_any_bytes_are_refused_with_an_input_error(data):
 def test_more_than_a_frame_is_refused():
     with pytest.raises(InputError):
         decode_kind(b"\xc6" + bytes(LIMIT + 10))
+
+
+def test_a_probe_of_an_earlier_version_reads_and_writes_as_ever(world):
+    body = world.probe(wall=None).body
+    probe = Probe.decode(body)
+    assert (probe.wall, probe.more) == (None, {})
+    assert probe.encode() == body
+    assert b"wall" not in body
+    assert "wall clock" in probe.foreign
+
+
+def test_a_probe_says_the_wall_clock_and_whatever_is_added(world):
+    more = {"b": [1, {"k": b"x"}], "a": None}
+    probe = Probe.decode(world.probe(more=more, grants={"b": bytes(16), "c": bytes(32)}).body)
+    assert (probe.wall, probe.more) == (world.wall, more)
+    assert probe.grants["c"] == bytes(32)
+    assert "`a`" in probe.foreign
+    assert "relay" in Probe.decode(world.probe(grants={"c": bytes(32)}).body).foreign
+    assert Probe.decode(world.probe(grants={"c": bytes(16)}).body).foreign == ""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"wall": None},
+        {"more": None},
+        {"wall": -1},
+        {"wall": 2**63},
+        {"wall": "1"},
+        {"wall": True},
+        {"more": []},
+        {"more": {}, "other": 1},
+        {"grants": {"c": bytes(31)}},
+        {"grants": {"c": bytes(0)}},
+    ],
+)
+def test_half_a_format_is_none(world, fields):
+    body = unpack(world.probe().body, max_bytes=10_000)
+    for name, value in fields.items():
+        body[name] = value
+        if value is None:
+            del body[name]
+    with pytest.raises(DecodeError):
+        Probe.decode(pack(body))
+
+
+def test_a_relayed_nonce_belongs_to_the_later_format(world):
+    body = unpack(world.probe(wall=None).body, max_bytes=10_000) | {"grants": {"c": bytes(32)}}
+    with pytest.raises(DecodeError):
+        Probe.decode(pack(body))

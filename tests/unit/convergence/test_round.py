@@ -13,6 +13,7 @@ class Leading:
             node_id="a",
             origin=world.origin,
             cluster=world.cluster,
+            timing=world.timing,
             recent_ns=300 * NS_PER_MS,
             signing=world.signing("a"),
         )
@@ -25,6 +26,7 @@ class Leading:
             electorates=(self.world.electorate,),
             term=term,
             now=self.now,
+            wall=self.world.wall,
         )
 
     def take(self, signed):
@@ -193,3 +195,33 @@ def test_observers_do_not_sign_the_certificate(make_world):
     leading.ack("a", probe)
     note = Lease.decode(leading.ack("b", probe).body).note
     assert note == world.note(4, "ab")
+
+
+def test_an_ack_of_the_future_is_as_good_as_none(world, leading):
+    """The lease would be none for everybody."""
+    probe = leading.begin(4)
+    leading.ack("a", probe)
+    late_s = world.wall // 1000 + 4
+    assert leading.ack("b", probe, time_s=late_s) is None
+    assert grants_of(leading.begin(4)).keys() == {"a"}, "no grant either"
+    assert acks_of(leading.ack("c", probe)) == ["a", "c"]
+
+
+def test_a_holder_that_moved_on_in_the_future_is_waited_for(world, leading):
+    probe = leading.begin(4)
+    leading.ack("c", probe, time_s=2**62)
+    leading.ack("a", probe)
+    assert leading.ack("b", probe, outstanding=("c",)) is None
+    assert acks_of(leading.ack("c", probe)) == ["a", "b", "c"]
+
+
+def test_a_round_is_open_for_no_longer_than_a_grant(world, leading):
+    probe = leading.begin(4)
+    leading.ack("a", probe)
+    leading.wait(1011)
+    assert leading.ack("b", probe) is None
+    again = leading.begin(4)
+    leading.ack("a", again)
+    leading.wait(1010)
+    assert leading.ack("b", again) is not None
+    assert leading.leader.completed == 1

@@ -43,3 +43,31 @@ def test_ends_are_counted_from_their_beginnings():
 def test_impossible_timing_halts(lease_ms, drift, skew):
     with pytest.raises(InvariantViolation):
         LeaseTiming(lease_ms, drift, skew)
+
+
+@pytest.mark.parametrize(
+    ("leader", "since", "until", "apart"),
+    [
+        (1000, 1000, 1000, 0),
+        (1000, 1500, 1500, 0),
+        (1000, 1501, 1501, 501),
+        (1000, 500, 500, 0),
+        (1000, 499, 499, -501),
+        (1000, 400, 5000, 0),
+        (1000, 1500, 9000, 0),
+        (1000, -9000, 500, 0),
+        (1000, 3_901_000, 3_901_100, 3_900_000),
+    ],
+)
+def test_a_clock_is_apart_if_no_moment_between_explains_it(leader, since, until, apart):
+    timing = LeaseTiming(lease_ms=1000, drift_ppm=10_000, skew_ms=500)
+    assert timing.apart_ms(leader, since, until) == apart
+
+
+@pytest.mark.parametrize(("time_s", "is_timely"), [(0, True), (103, True), (104, False), (2**63 - 1, False)])
+def test_an_ack_is_timely_up_to_skew_grant_and_a_second(time_s, is_timely):
+    """500 ms + 1,010 ms make 2 whole seconds, and 1 more: 99.9 s + 3 s reach into second 102, 100.0 s + 3 s into 103."""
+    timing = LeaseTiming(lease_ms=1000, drift_ppm=10_000, skew_ms=500)
+    assert timing.is_timely(time_s, 100_000) is is_timely
+    assert timing.is_timely(time_s, None)
+    assert not timing.is_timely(103, 99_999)

@@ -127,3 +127,29 @@ def test_without_a_link_nothing_is_replicated_and_a_new_link_resumes(simulate: A
     leader.sequencer.link(cut.id, True)
     simulation.run(0.02)
     assert len(cut.applied) == 1
+
+
+def test_a_leader_that_resigns_stands_aside(simulate: Any) -> None:
+    simulation = simulate(3)
+    leader = simulation.elect()
+    others = [member for member in simulation.members.values() if member is not leader]
+    leader.run(lambda sequencer: sequencer.propose(b"x"))
+    simulation.run_until(lambda: all(member.applied for member in simulation.members.values()))
+    last = leader.sequencer.last_index
+    assert leader.sequencer.holders(last) == {member.id for member in others}
+    assert leader.sequencer.holders(last + 1) == frozenset()
+    assert others[0].sequencer.holders(1) == frozenset()
+    term = leader.sequencer.term
+    leader.run(lambda sequencer: sequencer.resign(30.0))
+    assert not leader.sequencer.is_leader
+    assert (leader.sequencer.term, leader.sequencer.leader_hint) == (term, None)
+    others[0].run(lambda sequencer: sequencer.resign(30.0))  # Who does not lead has nothing to give up.
+    simulation.run_until(lambda: any(member.sequencer.is_leader for member in others))
+    # Even alone in the world it does not stand before its time.
+    simulation.isolate(*(member.id for member in others))
+    simulation.isolate(leader.id)
+    standing_term = leader.sequencer.term
+    simulation.run(20.0)
+    assert leader.sequencer.term == standing_term
+    simulation.heal()
+    simulation.converge()

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-from govraft.core.evidence.receipt import prove_receipt
+from govraft.core.evidence.receipt import _TIME_MOST_MS, prove_receipt
 from govraft.core.model.limits import PERMIT_MS
+from govraft.errors import VerificationError
 from govraft.testing.evidence_sample import EvidenceSample
+from govraft.testing.sample import CREATED
 
 
 @pytest.fixture
@@ -56,3 +58,29 @@ def test_an_ack_names_the_second_in_which_it_was_made() -> None:
     sim.step(4_000)
     assert len(made) > 50
     assert all(said == true for said, true in made)
+
+
+def test_an_ack_from_the_future_proves_nothing(world) -> None:
+    """A liar can promise at most the skew, a grant and a second more; not even that without a voter of the quorum."""
+    wall, nodes, now_s = CREATED, ("n1", "n2", "n3"), CREATED // 1000
+    skew = world.sample.genesis.clock_skew_max_ms
+    options = {"nodes": nodes, "wall": wall, "outstanding": ("n3",)}
+    assert until(world, times_s=(now_s, now_s, now_s + 3), **options) == (now_s + 4) * 1000 + skew
+    with pytest.raises(VerificationError, match="dated long after"):
+        until(world, times_s=(now_s, now_s, now_s + 4), **options)
+    with pytest.raises(VerificationError, match="dated long after"):
+        until(world, times_s=(now_s, now_s, 2**63 - 1), **options)
+
+
+def test_a_time_that_has_no_date_is_malformed(world) -> None:
+    last_s = (_TIME_MOST_MS - PERMIT_MS - world.sample.genesis.clock_skew_max_ms) // 1000 - 1
+    assert until(world, times_s=(100, last_s)) <= _TIME_MOST_MS - PERMIT_MS
+    for time_s in (last_s + 1, 2**63 - 1):
+        with pytest.raises(VerificationError, match="9999") as caught:
+            until(world, times_s=(100, time_s))
+        assert caught.value.code == "evidence_malformed"
+
+
+def test_a_time_without_a_cosignature_proves_nothing(world) -> None:
+    with pytest.raises(VerificationError, match="invalid cosignature"):
+        until(world, times_s=(100, 107), uncosigned=("n2",))
