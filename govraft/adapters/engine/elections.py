@@ -28,7 +28,7 @@ class Elections(Terms):
         if self.is_leader and state != LEADER:
             self._progress.clear()
             self._postpone_election()
-        super()._SyncObj__setState(state)  # type: ignore[misc] # the engine is untyped
+        super()._SyncObj__setState(state)
 
     def _SyncObj__connectedToAnyone(self) -> bool:
         """Whether to stand for election now: stock code asks exactly when the election deadline has passed (H13)."""

@@ -55,6 +55,7 @@ class EngineState:
     _SyncObj__connectedNodes: set[EngineNode]
     _SyncObj__lastResponseTime: dict[EngineNode, float]
     _SyncObj__newAppendEntriesTime: float
+    _SyncObj__setState: Callable[[int], None]
 
     _node_id: str
     _journal: EngineJournal
