@@ -304,6 +304,7 @@ class _Daemon:
                 heartbeat_s=profile.heartbeat_ms / 1000,
                 election_min_s=profile.election_min_ms / 1000,
                 election_max_s=profile.election_max_ms / 1000,
+                lease_s=self._genesis.lease_ms / 1000,
             ),
             monotonic=lambda: self._clock.boottime() / 1e9,
             rng=random.Random(secrets.randbits(128)),  # noqa: S311 - spreads time-outs, guards nothing

@@ -328,6 +328,9 @@ class Convergence:
         if opened.probe.epoch > self.epochs.certified.epoch:
             self._exchange.ask(signed.signer, self._clock.boottime(), effects)
         verified = self._judge.verify(opened)
+        # SAFETY: nobody else's word brings a node back at once that was cut off while the terms rose
+        # (test_term_lifts.py::test_who_was_cut_off_while_the_terms_rose_is_back_with_the_first_lease).
+        sequencer.adopt_term(verified.probe.term, verified.probe.leader)
         checkpoint = verified.probe.checkpoint
         if checkpoint.seq == self.epochs.uncertified:
             is_own = signed.signer == self._node_id and sequencer.is_leader and sequencer.term == verified.probe.term

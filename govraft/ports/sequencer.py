@@ -54,6 +54,11 @@ class Sequencer(Protocol):
         ...
 
     @property
+    def term_jumps(self) -> int:
+        """How many frames asked for so large a rise of the term that a member lied, or heals from a lie."""
+        ...
+
+    @property
     def is_leader(self) -> bool:
         """Whether this member believes to lead. Several members may believe so at once."""
         ...
@@ -135,6 +140,19 @@ class Sequencer(Protocol):
             epoch: The next one. Its certificate becomes durable before any frame handed over afterwards leaves.
             led_term: The term in which this member itself completed that certificate, as leader; 0 if it was handed
                 the certificate. A leader of another term than that steps down.
+        """
+        ...
+
+    def adopt_term(self, term: int, leader: str) -> None:
+        """Learn the term and the leader that the probe of a verified lease names: a quorum has signed for both.
+
+        A voter enters that term if it is higher than the own one; the new term is recorded before any frame handed over
+        afterwards. A member that does not vote enters it in any case, but for the terms of earlier leases. It follows
+        that leader from then on. Never called from a callback.
+
+        Args:
+            term: Any natural number; ignored where no such term can be.
+            leader: Id of the member that made the lease.
         """
         ...
 

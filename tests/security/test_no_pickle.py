@@ -40,7 +40,7 @@ class MiniCluster:
             voters=NAMES,
             journal=list(self.journals[name]),
             hard_state=self.hard_states[name],
-            timing=EngineTiming(0.1, 0.5, 1.0),
+            timing=EngineTiming(0.1, 0.5, 1.0, 1.0),
             monotonic=lambda: self.now,
             rng=random.Random(name),
             send=lambda peer, frame: self.frames.append((name, peer, frame)),

@@ -1,4 +1,6 @@
-"""pysyncobj's engine with its hazards contained: `elections.py`, `following.py`, `replication.py`, `membership.py`.
+"""pysyncobj's engine with its hazards contained.
+
+Parts: `terms.py`, `elections.py`, `following.py`, `replication.py`, `membership.py`.
 
 The stock engine keeps its state and decides in `_onTick` when to stand for election, what the quorum has committed
 and when a leader gives up. Every entry point and every decision of it that is hazardous is overridden here by the
@@ -21,7 +23,9 @@ Rules:
 | follower  | pre-votes of a majority, at the next turn   | candidate, term + 1, votes for itself       |
 | candidate | votes of a majority                         | leader, appends a NO_OP                     |
 | candidate | election deadline                           | candidate asking for pre-votes              |
-| any       | higher term in a credible frame             | follower in that term, no vote              |
+| any       | higher term in a credible frame             | follower in that term, no vote (`terms.py`) |
+| any       | far too high a term of a voter (H13b)       | follower one step up, of nobody, no vote    |
+| any       | a verified lease in a higher term           | follower of its leader in that term         |
 | not leader| append entries of the term's first leader   | its follower                                |
 | leader    | no quorum heard for `election_min_s`        | follower (H12)                              |
 """
@@ -39,7 +43,6 @@ from govraft.adapters.engine.frames import (
     NO_OP,
     REGULAR,
     AppendEntries,
-    Committed,
     LogEntry,
     Message,
     NextNodeIndex,
@@ -57,9 +60,6 @@ from govraft.core.model.limits import PROPOSAL_BATCH_BYTES
 from govraft.errors import InvariantViolation, require
 
 __all__ = ["ContainedEngine"]
-
-TERM_STEP_MAX = 2**32
-"""How far one frame may raise the term: a faulty member must not be able to use up all terms at once."""
 
 
 class _Outbox(Transport):  # type: ignore[misc] # the engine is untyped
@@ -112,6 +112,9 @@ class ContainedEngine(Membership, Following, SyncObj):  # type: ignore[misc] # t
         self._is_prevote_won = False
         self._leader_of_term: str | None = None
         self._leader_heard_at: float | None = None
+        # As if a large rise had just been: a member that is made to start again and again rises no faster.
+        self._jumped_at = now()
+        self._proven_term = 0
         self._progress = {}
         self._last_append = None
         self._links = set()
@@ -148,8 +151,8 @@ class ContainedEngine(Membership, Following, SyncObj):  # type: ignore[misc] # t
         # (test_hazards.py::test_h19_votes_of_strangers).
         if not is_voter and not isinstance(message, NextNodeIndex):
             self.faults["not_a_voter" if node.id in self._peers else "not_a_member"] += 1
-        elif not isinstance(message, Committed) and message.term > self._SyncObj__raftCurrentTerm + TERM_STEP_MAX:
-            self.faults["term_too_high"] += 1
+        elif is_voter and not self._is_within_reach(node, message):
+            return
         elif isinstance(message, AppendEntries):
             self._on_append_entries(node, message)
         elif isinstance(message, NextNodeIndex):

@@ -9,15 +9,16 @@ only when it has lost its own leader.
 
 from __future__ import annotations
 
-from govraft.adapters.engine.frames import Committed, PreVote, PreVoteResponse, RequestVote, ResponseVote
+from govraft.adapters.engine.frames import TERM_MAX, Committed, PreVote, PreVoteResponse, RequestVote, ResponseVote
 from govraft.adapters.engine.progress import Progress
-from govraft.adapters.engine.state import CANDIDATE, FOLLOWER, LEADER, EngineNode, EngineState
+from govraft.adapters.engine.state import CANDIDATE, LEADER, EngineNode
+from govraft.adapters.engine.terms import Terms
 from govraft.errors import require
 
 __all__ = ["Elections"]
 
 
-class Elections(EngineState):
+class Elections(Terms):
     """Part of `ContainedEngine`."""
 
     _stands_from = float("-inf")
@@ -29,18 +30,12 @@ class Elections(EngineState):
         if self.is_leader and state != LEADER:
             self._progress.clear()
             self._postpone_election()
-        super()._SyncObj__setState(state)  # type: ignore[misc] # the engine is untyped
-
-    def _SyncObj__setCurrentTerm(self, term: int, voted_for: str | None) -> None:
-        if term > self._SyncObj__raftCurrentTerm:
-            self._votes.clear()
-            self._leader_of_term = None
-            self._end_prevote()
-        super()._SyncObj__setCurrentTerm(term, voted_for)  # type: ignore[misc] # the engine is untyped
+        super()._SyncObj__setState(state)
 
     def _SyncObj__connectedToAnyone(self) -> bool:
         """Whether to stand for election now: stock code asks exactly when the election deadline has passed (H13)."""
-        if self._now() < self._stands_from:
+        # No decoder takes a higher term, the own store's neither.
+        if self._now() < self._stands_from or self._SyncObj__raftCurrentTerm >= TERM_MAX:
             self._postpone_election()
             return False
         behind = self._state_behind
@@ -171,11 +166,3 @@ class Elections(EngineState):
             self._SyncObj__setState(FOLLOWER)
             self._SyncObj__raftLeader = None
             self._stands_from = self._now() + seconds
-
-    def adopt_term(self, term: int) -> None:
-        """Become a follower in `term` if it is higher than the own one."""
-        if term <= self._SyncObj__raftCurrentTerm:
-            return
-        self._SyncObj__setState(FOLLOWER)
-        self._SyncObj__raftLeader = None
-        self._SyncObj__setCurrentTerm(term, None)

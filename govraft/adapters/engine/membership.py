@@ -92,6 +92,7 @@ class Membership(Replication):
             if leader is not None and leader.id not in voters:
                 self._SyncObj__raftLeader = None
             if own is not None and not was_voter:
+                self._resume_recorded_term()
                 self._postpone_election()
             if self._is_alone:
                 self._SyncObj__raftElectionDeadline = float("-inf")

@@ -130,6 +130,11 @@ class PysyncobjSequencer:
         return self._engine._SyncObj__raftCurrentTerm
 
     @property
+    def term_jumps(self) -> int:
+        """How many frames asked for a large rise of the term."""
+        return self._engine.faults["term_jumps"]
+
+    @property
     def is_leader(self) -> bool:
         """Whether this member believes to lead."""
         return self._engine.is_leader
@@ -235,6 +240,12 @@ class PysyncobjSequencer:
         if epoch > self._engine._epoch:
             with self._engaged():
                 self._engine.set_members(voters, observers, epoch, led_term)
+
+    def adopt_term(self, term: int, leader: str) -> None:
+        """Enter the term of a lease that verified, and follow its leader; see the port."""
+        require(not self._is_halted, "the engine is halted")
+        with self._engaged():
+            self._engine.adopt_proven_term(term, self._engine.peer(leader))
 
     def turn(self) -> None:
         """One turn of the loop; see the port."""

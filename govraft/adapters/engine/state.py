@@ -37,7 +37,7 @@ class EngineState:
     """Attributes of one contained engine.
 
     Attributes:
-        faults: Frames dropped, by reason.
+        faults: Frames dropped, by reason; under `term_jumps` also those that were taken.
     """
 
     _SyncObj__raftCurrentTerm: int
@@ -55,6 +55,7 @@ class EngineState:
     _SyncObj__connectedNodes: set[EngineNode]
     _SyncObj__lastResponseTime: dict[EngineNode, float]
     _SyncObj__newAppendEntriesTime: float
+    _SyncObj__setState: Callable[[int], None]
 
     _node_id: str
     _journal: EngineJournal
@@ -75,6 +76,8 @@ class EngineState:
     _links: set[str]
     _epoch: int
     _state_epoch: Callable[[], int] | None
+    _jumped_at: float
+    _proven_term: int
     _last_append: tuple[tuple[int, ...], AppendEntries] | None
     faults: Counter[str]
 
@@ -85,6 +88,12 @@ class EngineState:
         return epoch if epoch < self._epoch else None
 
     def _hand_on(self) -> None:
+        raise NotImplementedError
+
+    def _follow(self, node: EngineNode) -> None:
+        raise NotImplementedError
+
+    def _end_prevote(self) -> None:
         raise NotImplementedError
 
     @property

@@ -21,11 +21,14 @@ class EngineTiming:
         election_min_s: A member that heard nothing for this long may ask for an election, and a leader that heard
             no quorum for this long steps down. More than three heartbeats, or one late frame costs the leader.
         election_max_s: Upper end of the random election time-out. The wider the range, the rarer a split vote.
+        lease_s: Frames raise the term by much at most once in so long. Shorter lets a faulty member use up the terms
+            sooner.
     """
 
     heartbeat_s: float
     election_min_s: float
     election_max_s: float
+    lease_s: float
 
     def __post_init__(self) -> None:
         """Refuse time-outs that cannot work together.
@@ -45,3 +48,5 @@ class EngineTiming:
                 f"election time-outs `{self.election_min_s}` to `{self.election_max_s}` s leave no range, raise the "
                 "second"
             )
+        if not self.lease_s > 0:
+            raise InputError(f"lease `{self.lease_s}` s is not positive, choose that of the cluster")

@@ -131,6 +131,11 @@ class ScriptedSequencer:
         return self._view.term
 
     @property
+    def term_jumps(self) -> int:
+        """As the port: there are no frames."""
+        return 0
+
+    @property
     def is_leader(self) -> bool:
         """As the port."""
         return self._view.leader == self._name
@@ -193,6 +198,10 @@ class ScriptedSequencer:
         del led_term
         self._epoch = epoch
         require(len(voters) > 0 and epoch > 0 and not {*voters} & {*observers}, "an electorate has voters")
+
+    def adopt_term(self, term: int, leader: str) -> None:
+        """As the port: the adversary says who leads, in which term."""
+        require(term >= 0 and leader != "", "a lease names its term and its leader")
 
     def turn(self) -> None:
         """As the port."""

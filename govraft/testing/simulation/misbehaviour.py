@@ -147,6 +147,11 @@ class LyingSequencer:
         return self._inner.term
 
     @property
+    def term_jumps(self) -> int:
+        """As the port."""
+        return self._inner.term_jumps
+
+    @property
     def is_leader(self) -> bool:
         """As the port."""
         return self._liar.tell("self_styled_leader") or self._inner.is_leader
@@ -224,6 +229,10 @@ class LyingSequencer:
     def link(self, peer: str, up: bool) -> None:  # noqa: FBT001 - the port's signature
         """As the port."""
         self._inner.link(peer, up)
+
+    def adopt_term(self, term: int, leader: str) -> None:
+        """As the port."""
+        self._inner.adopt_term(term, leader)
 
     def turn(self) -> None:
         """As the port."""

@@ -127,7 +127,9 @@ class World:
         low, high = configuration.election_ms
         return PysyncobjSequencer(
             node_id=host.name,
-            timing=EngineTiming(configuration.heartbeat_ms / 1_000, low / 1_000, high / 1_000),
+            timing=EngineTiming(
+                configuration.heartbeat_ms / 1_000, low / 1_000, high / 1_000, configuration.lease_ms / 1_000
+            ),
             monotonic=lambda: host.clock.boottime() / 1e9,
             rng=stream(configuration.seed, f"engine {host.name} {host.life}"),
             read_journal=host.disk.read_journal,

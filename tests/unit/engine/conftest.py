@@ -21,7 +21,7 @@ from govraft.errors import AvailabilityError
 from govraft.ports.sequencer import AdvanceCommit, JournalOp
 from govraft.ports.store import Append, HardState, JournalEntry, SetHardState, TruncateFrom
 
-TIMING = EngineTiming(heartbeat_s=0.04, election_min_s=0.15, election_max_s=0.4)
+TIMING = EngineTiming(heartbeat_s=0.04, election_min_s=0.15, election_max_s=0.4, lease_s=0.4)
 TICK_S = 0.01
 
 

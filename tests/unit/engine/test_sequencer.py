@@ -126,8 +126,17 @@ def test_impossible_members_are_refused(timing: EngineTiming, voters: list[str],
         Single(timing, voters, observers=observers)
 
 
-@pytest.mark.parametrize("times", [(0.0, 1.0, 2.0), (0.1, 0.3, 1.0), (0.1, 0.5, 0.5), (float("nan"), 1.0, 2.0)])
-def test_impossible_timing_is_refused(times: tuple[float, float, float]) -> None:
+@pytest.mark.parametrize(
+    "times",
+    [
+        (0.0, 1.0, 2.0, 1.0),
+        (0.1, 0.3, 1.0, 1.0),
+        (0.1, 0.5, 0.5, 1.0),
+        (float("nan"), 1.0, 2.0, 1.0),
+        (0.1, 0.5, 1.0, 0.0),
+    ],
+)
+def test_impossible_timing_is_refused(times: tuple[float, float, float, float]) -> None:
     with pytest.raises(InputError):
         EngineTiming(*times)
 

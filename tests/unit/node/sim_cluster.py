@@ -419,7 +419,7 @@ class SimCluster(Network, Signing):
         def make_sequencer(**given: Any) -> PysyncobjSequencer:
             return PysyncobjSequencer(
                 node_id=name,
-                timing=EngineTiming(0.1, 0.5, 1.0),
+                timing=EngineTiming(0.1, 0.5, 1.0, LEASE_MS / 1000),
                 monotonic=lambda: node.clock.boottime() / 1e9,
                 rng=rng,
                 read_journal=node.disk.read_journal,

@@ -47,7 +47,7 @@ class Contained:
             voters=[f"n{number}" for number in range(1, self.voters + 1)],
             journal=self.journal,
             hard_state=self.hard_state,
-            timing=EngineTiming(0.1, 0.5, 1.0),
+            timing=EngineTiming(0.1, 0.5, 1.0, 1.0),
             monotonic=lambda: self.now,
             rng=random.Random(1),
             send=lambda peer, frame: self.sent.append((peer, decode_frame(frame))),
