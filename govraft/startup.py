@@ -24,7 +24,7 @@ from govraft.errors import ConfigError, GovraftError, InputError, StorageError
 from govraft.node.config import NodeConfig, load_config, load_genesis
 from govraft.ports.store import StoredEpoch
 
-__all__ = ["NodeFiles", "keep_applied", "load_node_files"]
+__all__ = ["NodeFiles", "keep_applied", "load_former_identity", "load_node_files"]
 
 _APPLIED_NAME = "applied-members.json"
 """In the data directory."""
@@ -66,11 +66,21 @@ def load_node_files(
             waiting = _applied(config, genesis) if applied is None else applied
             if waiting is not None and not any(_is_member(item, config, identity) for item in waiting):
                 raise _no_member(config, genesis)
+    load_former_identity(config)
     # Nobody would accept a connection of such a node: better to say so here than to be up and never be heard.
     if not identity.is_valid_at(dt.datetime.now(dt.UTC)):
         message = f"`{config.certificate_path}` has expired or is not valid yet; check the clock, then the certificate"
         raise ConfigError(message, file=str(config.file), key="node.certificate")
     return NodeFiles(config, genesis, identity)
+
+
+def load_former_identity(config: NodeConfig) -> NodeIdentity | None:
+    """The pair that the node had before its key was changed, if the configuration names it.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    return None if config.former_paths is None else NodeIdentity.load(*config.former_paths, _passphrase(config))
 
 
 def _is_member(electorate: Electorate, config: NodeConfig, identity: NodeIdentity) -> bool:

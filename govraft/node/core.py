@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from govraft.core.convergence.certificate import IsValid
+from govraft.core.convergence.cosigner import FormerKey
 from govraft.core.convergence.messages import Sign
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.evidence.chain import encode_chain
@@ -108,6 +109,7 @@ class NodeCore:
         clock: Clock,
         entropy: Callable[[int], bytes],
         make_sequencer: MakeSequencer,
+        former: FormerKey | None = None,
     ) -> None:
         self._settings = settings
         self._effects = Effects()
@@ -141,6 +143,7 @@ class NodeCore:
             entropy=entropy,
             stored=stored,
             heartbeat_ms=settings.heartbeat_ms,
+            former=former,
         )
         self.submissions = Submissions(
             node_id=settings.node_id, machine=self.machine, convergence=self.convergence, clock=clock, timing=timing

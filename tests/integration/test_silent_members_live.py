@@ -65,11 +65,12 @@ def operator(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> Operator:
 
 
 def take_new_key(node: Node, home: Path) -> None:
-    """What its operator changes: the two paths, and nothing of its store."""
+    """What its operator changes: the two paths, and the two of before under another name; nothing of its store."""
     text = node.config.read_text()
-    for name in (f"{node.id}.key.pem", f"{node.id}.cert.pem"):
-        assert text.count(f'"{name}"') == 1
-        text = text.replace(f'"{name}"', f'"{home / name}"')
+    for kind, name in (("key", f"{node.id}.key.pem"), ("certificate", f"{node.id}.cert.pem")):
+        line = f'{kind} = "{name}"'
+        assert text.count(line) == 1
+        text = text.replace(line, f'{kind} = "{home / name}"\nformer_{line}')
     node.config.write_text(text)
 
 
