@@ -35,6 +35,7 @@ from govraft.adapters.sqlite_store import SqliteStore, read_leaves
 from govraft.api.peer_credentials import PeerRules
 from govraft.api.socket_office import SocketLimits
 from govraft.api.socket_server import SocketServer
+from govraft.core.convergence.cosigner import FormerKey
 from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.electorate import Member
@@ -50,7 +51,7 @@ from govraft.node.runtime import NodeRuntime
 from govraft.node.service import NodeService
 from govraft.ports.sequencer import JournalOp, Sequencer
 from govraft.ports.store import HardState, JournalEntry
-from govraft.startup import load_node_files
+from govraft.startup import load_former_identity, load_node_files
 
 __all__ = ["EXIT_HALTED", "rehearse", "run"]
 
@@ -255,6 +256,7 @@ class _Daemon:
             window_entries=self._config.window_entries,
         )
         is_valid = VerificationCache(verify)
+        former = load_former_identity(self._config)
 
         def signing(message: bytes) -> bytes:
             signature = self._identity.sign(message)
@@ -270,6 +272,7 @@ class _Daemon:
             clock=self._clock,
             entropy=secrets.token_bytes,
             make_sequencer=self._make_sequencer,
+            former=None if former is None else FormerKey(former.public_key, former.sign),
         )
 
     def _make_sequencer(

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +20,14 @@ from govraft.core.machine.electorate_view import electorate_of
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import FRAME_BYTES
-from govraft.errors import ConfigError, GovraftError, StorageError
+from govraft.errors import ConfigError, GovraftError, InputError, StorageError
 from govraft.node.config import NodeConfig, load_config, load_genesis
 from govraft.ports.store import StoredEpoch
 
-__all__ = ["NodeFiles", "load_node_files"]
+__all__ = ["NodeFiles", "keep_applied", "load_former_identity", "load_node_files"]
+
+_APPLIED_NAME = "applied-members.json"
+"""In the data directory."""
 
 
 class NodeFiles(NamedTuple):
@@ -33,15 +38,20 @@ class NodeFiles(NamedTuple):
     identity: NodeIdentity
 
 
-def load_node_files(path: Path, *, epochs: Sequence[StoredEpoch] | None = None) -> NodeFiles:
+def load_node_files(
+    path: Path, *, epochs: Sequence[StoredEpoch] | None = None, applied: Sequence[Electorate] | None = None
+) -> NodeFiles:
     """Read and check a node's configuration, genesis, key and certificate.
 
     Whoever is no member of the genesis, or under another key, must be one of a later electorate. It may have been
-    removed since: it starts, and denies.
+    removed since: it starts, and denies. Or the change that names it waits for its certificate, and perhaps for this
+    node's own ack: it starts, and denies until then.
 
     Args:
         path: Of the configuration.
         epochs: What proves the electorates after the genesis; None for what the node's store has.
+        applied: Electorates after these that are applied and not certified; None for what the store has applied, and
+            what it was told of.
 
     Raises:
         ConfigError: One of them cannot be used; names the file and the key.
@@ -51,13 +61,26 @@ def load_node_files(path: Path, *, epochs: Sequence[StoredEpoch] | None = None) 
     identity = NodeIdentity.load(config.key_path, config.certificate_path, _passphrase(config))
     if not _is_member(genesis.electorate(), config, identity):
         known = _stored_epochs(config) if epochs is None else epochs
-        if known is not None and not any(_is_member(item, config, identity) for item in _electorates(known)):
-            raise _no_member(config, genesis)
+        named = known is None or any(_is_member(item, config, identity) for item in _electorates(known))
+        if not named:
+            waiting = _applied(config, genesis) if applied is None else applied
+            if waiting is not None and not any(_is_member(item, config, identity) for item in waiting):
+                raise _no_member(config, genesis)
+    load_former_identity(config)
     # Nobody would accept a connection of such a node: better to say so here than to be up and never be heard.
     if not identity.is_valid_at(dt.datetime.now(dt.UTC)):
         message = f"`{config.certificate_path}` has expired or is not valid yet; check the clock, then the certificate"
         raise ConfigError(message, file=str(config.file), key="node.certificate")
     return NodeFiles(config, genesis, identity)
+
+
+def load_former_identity(config: NodeConfig) -> NodeIdentity | None:
+    """The pair that the node had before its key was changed, if the configuration names it.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    return None if config.former_paths is None else NodeIdentity.load(*config.former_paths, _passphrase(config))
 
 
 def _is_member(electorate: Electorate, config: NodeConfig, identity: NodeIdentity) -> bool:
@@ -79,6 +102,48 @@ def _stored_epochs(config: NodeConfig) -> Sequence[StoredEpoch] | None:
         return None
 
 
+def keep_applied(config: NodeConfig, electorates: Sequence[Electorate]) -> None:
+    """Let a later start know of electorates that are applied elsewhere, and not certified.
+
+    They are a word of nobody, kept beside the store and not in it: they decide what is said before the start, no more.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    path = config.data_dir / _APPLIED_NAME
+    draft = path.with_suffix(".new")
+    try:
+        draft.write_bytes(msgspec.json.encode(electorates))
+        draft.rename(path)
+    except OSError as error:
+        raise StorageError(f"cannot write `{path}`: {error.strerror}", path=str(path)) from error
+
+
+def _applied(config: NodeConfig, genesis: Genesis) -> Sequence[Electorate] | None:
+    """All electorates that the store's entries make, and those it was told of; None if the store cannot be read."""
+    # Imported here: they bring the whole machine, and only a node whose key is in doubt needs them.
+    from govraft.adapters.engine.frames import read_payload
+    from govraft.adapters.store_copy import open_copy
+    from govraft.core.machine.machine import Machine
+
+    found = []
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        found += msgspec.json.decode((config.data_dir / _APPLIED_NAME).read_bytes(), type=list[Electorate])
+    if not config.database.exists():
+        return ()
+    machine = Machine(genesis)
+    try:
+        with open_copy(config.database, genesis.cluster_id) as copy:
+            for row in itertools.islice(copy.leaves, 1, None):
+                before = machine.epoch
+                machine.apply(read_payload(copy.journal[row.index - 1].payload) or b"")
+                if machine.epoch != before:
+                    found.append(machine.electorate)
+    except (StorageError, InputError, IndexError):
+        return None
+    return found
+
+
 def _electorates(epochs: Sequence[StoredEpoch]) -> list[Electorate]:
     """Unproven: they only decide what is said before the start; the start verifies them."""
     found = []
@@ -96,7 +161,10 @@ def _no_member(config: NodeConfig, genesis: Genesis) -> ConfigError:
         members = ", ".join(member.id for member in genesis.members)
         message = f"`{config.node_id}` is no member; genesis has {members}; {joining}"
         return ConfigError(message, file=str(config.file), key="node.id")
-    rotated = "if its key was changed since, `govraft-node learn-epochs` tells its store so"
+    rotated = (
+        "if its key was changed since, `govraft-node learn-epochs` tells its store so; if the change is not certified, "
+        "give it what `govraft lineage export --applied` writes"
+    )
     message = f"`{config.certificate_path}` is not the certificate that genesis pins for `{config.node_id}`; {rotated}"
     return ConfigError(message, file=str(config.file), key="node.certificate")
 

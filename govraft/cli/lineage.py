@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,18 @@ def show(settings: Settings, seq: int) -> None:
 
 @lineage.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--applied", is_flag=True, help="Also what is not certified: proves nothing, for learn-epochs only.")
 @click.pass_obj
-def export(settings: Settings, file: Path) -> None:
-    """Write the whole certified lineage to FILE, for `govraft verify`; `-` writes to stdout."""
+def export(settings: Settings, file: Path, *, applied: bool) -> None:
+    """Write the whole certified lineage to FILE, for `govraft verify`; `-` writes to stdout.
+
+    With `--applied` all that the node has applied. `govraft-node learn-epochs` takes it for a node whose new key must
+    help to certify the very change that brought it in; nothing else does.
+    """
     genesis = read_genesis(settings)
+    if applied:
+        _export_applied(settings, genesis, file)
+        return
     with choose_client(settings) as client:
         last, text = _certificate(client)
         with open_new(file) as out, progress("exporting", last) as advance:
@@ -121,6 +129,18 @@ def prove(settings: Settings, seq: int, earlier: int | None) -> None:
     write_data(data.decode() + "\n")
 
 
+def _export_applied(settings: Settings, genesis: Genesis, file: Path) -> None:
+    with choose_client(settings) as client:
+        last = field_of(client.status(), "seq", int)
+        changes = {seq: (epoch, lease) for epoch, seq, lease in _read_changes(client)}
+        with open_new(file) as out, progress("exporting", last) as advance:
+            out.write(encode_header(genesis, last=last, applied=True))
+            for line in _record_lines(client, last, changes):
+                out.write(line)
+                advance()
+    note(f"exported seq 1 to {last}, certified or not: tell a node with govraft-node learn-epochs --from {file}")
+
+
 def export_lines(client: Client, genesis: Genesis) -> Iterator[bytes]:
     """The certified lineage as the lines of an export.
 
@@ -141,11 +161,15 @@ def _certificate(client: Client) -> tuple[int, bytes]:
 def _export_lines(client: Client, genesis: Genesis, last: int, text: bytes) -> Iterator[bytes]:
     changes = {seq: (epoch, lease) for epoch, seq, lease in _read_changes(client)}
     yield encode_header(genesis, last=last)
+    yield from _record_lines(client, last, changes)
+    yield encode_end(text)
+
+
+def _record_lines(client: Client, last: int, changes: Mapping[int, tuple[int, bytes]]) -> Iterator[bytes]:
     for seq, leaf, entry in read_lineage(client, 1, last):
         yield encode_record(seq, leaf, entry)
         if seq in changes:
             yield encode_epoch(*changes[seq])
-    yield encode_end(text)
 
 
 def _read_changes(client: Client) -> Iterator[tuple[int, int, bytes]]:

@@ -14,6 +14,7 @@ A node is added in steps, none of which stops the others:
 from __future__ import annotations
 
 import base64
+import dataclasses
 import os
 import shlex
 import time
@@ -30,6 +31,7 @@ from govraft.cli.nodes import read, read_genesis
 from govraft.cli.output import Table, digits, emit, fields_table, note
 from govraft.cli.settings import CLUSTER_VARIABLE, CliCommand, CliGroup, Settings, SigningCommand
 from govraft.cli.submission import Submitter, emit_receipt
+from govraft.client.client import Client
 from govraft.core.evidence.equivocation import evidence_in, prove_equivocation
 from govraft.core.model.commands import (
     Command,
@@ -46,9 +48,12 @@ from govraft.node.config import PROFILES
 __all__ = ["member"]
 
 _PAUSE_S = 0.2
-_NOT_YET = ("member_not_synced", "epoch_uncertified")
+_NOT_YET = ("member_not_synced", "epoch_uncertified", "voters_silent")
 """A node refuses so what it will take a moment later."""
 _PATIENCE_S = 3600.0
+_SILENCE_S = 3.0
+"""Whoever only stumbled answers again by then; who is down does not."""
+_PROBE_S = 2.0
 
 
 @click.group(cls=CliGroup)
@@ -126,7 +131,7 @@ def add(settings: Settings, node: Path, node_key: str | None) -> None:
 @click.pass_obj
 def promote(settings: Settings, node_id: str) -> None:
     """Make an observer a voter. Waits, up to `--timeout`, until it has caught up with the others."""
-    submitter = Submitter(settings)
+    submitter = _submitter(settings)
     command = submitter.author.build(MemberPromote, id=node_id)
     emit_receipt(settings, _when_ready(lambda: submitter.run([command]), settings.timeout_s))
 
@@ -137,7 +142,7 @@ def promote(settings: Settings, node_id: str) -> None:
 @click.pass_obj
 def remove(settings: Settings, node_id: str, reason: str) -> None:
     """Remove a node. Its key never comes back; it denies everything from then on."""
-    submitter = Submitter(settings)
+    submitter = _submitter(settings)
     command = submitter.author.build(MemberRemove, id=node_id, reason=reason)
     emit_receipt(settings, _when_ready(lambda: submitter.run([command]), settings.timeout_s))
 
@@ -169,7 +174,7 @@ def evict(settings: Settings, file: Path) -> None:
 
     Any one authority may hand it in.
     """
-    data, submitter = read_bytes(file), Submitter(settings)
+    data, submitter = read_bytes(file), _submitter(settings)
     convicted = prove_equivocation(data, submitter.genesis).member.id
     first, second = (base64.b64encode(item).decode("ascii") for item in evidence_in(data))
     command = submitter.author.build(MemberEvict, id=convicted, first=first, second=second)
@@ -205,11 +210,11 @@ def replace(settings: Settings, old: str, node: Path, node_key: str | None, reas
             f"waiting until `{fields.id}` has caught up. If it does not run yet: govraft lineage export FILE; "
             "govraft-node create-store --config NODE.toml --from FILE; govraft-node run --config NODE.toml"
         )
-        submitter = Submitter(settings)
+        submitter = _submitter(settings)
         receipt = _when_ready(lambda: submitter.run([submitter.author.build(MemberPromote, id=fields.id)]), _PATIENCE_S)
     if old in kinds:
         note(f"removing `{old}`")
-        submitter = Submitter(settings)
+        submitter = _submitter(settings)
         command = submitter.author.build(MemberRemove, id=old, reason=reason)
         receipt = _when_ready(lambda: submitter.run([command]), settings.timeout_s)
     if receipt is None:
@@ -223,13 +228,30 @@ def _submit_new(
 ) -> dict[str, Any] | None:
     """Submit a command that brings in the key of a node."""
     fields = read_member(node)
-    submitter = Submitter(settings)
+    submitter = _submitter(settings)
     key = _open_node_key(submitter, fields, node, node_key)
     envelope = submitter.author.sign(submitter.author.build(kind, member=fields), new_keys=[key])
     receipt = _when_ready(lambda: submitter.submit_all([envelope]), settings.timeout_s)
     if not quiet:
         emit_receipt(settings, receipt)
     return receipt
+
+
+def _submitter(settings: Settings) -> Submitter:
+    """One that asks the leader first: what that refuses is known to be not done, of another node it is hearsay."""
+    targets = settings.targets()
+    if len(targets) > 1 and not settings.dry_run:
+        targets.sort(key=lambda target: not _leads(target.endpoint))
+        settings = dataclasses.replace(settings, endpoints=tuple(target.endpoint for target in targets))
+    return Submitter(settings)
+
+
+def _leads(endpoint: str) -> bool:
+    try:
+        with Client(endpoint, timeout=_PROBE_S) as client:
+            return client.status().get("is_leader") is True
+    except GovraftError:
+        return False
 
 
 def _open_node_key(submitter: Submitter, fields: MemberFields, node: Path, uri: str | None) -> AuthorityKey:
@@ -239,11 +261,14 @@ def _open_node_key(submitter: Submitter, fields: MemberFields, node: Path, uri: 
 
 def _when_ready(submit: Callable[[], dict[str, Any] | None], patience_s: float) -> dict[str, Any] | None:
     """Submit once the cluster takes it: a node that lags, or a change that is under way, is waited for."""
-    deadline = time.monotonic() + patience_s
+    began = time.monotonic()
+    deadline = began + patience_s
     while True:
         try:
             return submit()
         except AvailabilityError as error:
+            if error.code == "voters_silent":
+                deadline = min(deadline, began + _SILENCE_S)
             if error.code not in _NOT_YET or not error.definite or time.monotonic() + _PAUSE_S >= deadline:
                 raise
         time.sleep(_PAUSE_S)

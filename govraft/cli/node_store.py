@@ -13,7 +13,9 @@ from govraft.adapters.snapshot_file import snapshot_path, write_snapshot
 from govraft.adapters.sqlite_store import SqliteStore, create_store
 from govraft.adapters.store_examination import Condition, Finding, borrow_copy, examine_database
 from govraft.core.codec.canonical import unpack
+from govraft.core.convergence.messages import ProvenChange
 from govraft.core.machine.electorate_view import electorate_of
+from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import FRAME_BYTES
 from govraft.errors import (
@@ -28,7 +30,7 @@ from govraft.errors import (
 from govraft.node.config import DATABASE_NAME, load_config, load_genesis
 from govraft.node.snapshots import TAKE_OUT
 from govraft.ports.store import StoreBeginning, StoredEpoch, WriteBatch
-from govraft.startup import NodeFiles, load_node_files
+from govraft.startup import NodeFiles, keep_applied, load_node_files
 
 __all__ = ["Examination", "create", "examine", "learn_epochs"]
 
@@ -110,10 +112,13 @@ def create(config_path: Path, export: Path | None = None, donor: Path | None = N
     if donor is not None:
         return _create_of_copy(config_path, donor)
     if export is None:
-        files, beginning = load_node_files(config_path), StoreBeginning()
+        # SAFETY: an empty store in the place of a lost one has forgotten what the node promised under its old key: that
+        # a change names the new one does not make it a new node
+        # (test_applied_epochs.py::test_a_lost_store_is_not_begun_anew).
+        files, beginning = load_node_files(config_path, applied=()), StoreBeginning()
     else:
         beginning = StoreBeginning(epochs=_read_epochs(load_genesis(load_config(config_path)), export))
-        files = load_node_files(config_path, epochs=beginning.epochs)
+        files = load_node_files(config_path, epochs=beginning.epochs, applied=())
         _require_newcomer(files, beginning.epochs)
     return _make_store(files, beginning)
 
@@ -129,7 +134,7 @@ def _create_of_copy(config_path: Path, donor: Path) -> Path:
     try:
         with open_copy(database, genesis.cluster_id) as copy:
             beginning = prove_beginning(copy, genesis, read_payload)
-            files = load_node_files(config_path, epochs=beginning.epochs)
+            files = load_node_files(config_path, epochs=beginning.epochs, applied=())
             _require_newcomer(files, beginning.epochs)
             # SAFETY: a snapshot without its database may be the only witness of a store that was lost
             # (test_create_store_from_node.py::test_traces_of_a_store_are_not_written_over).
@@ -170,7 +175,8 @@ def _make_store(files: NodeFiles, beginning: StoreBeginning) -> Path:
 def learn_epochs(config_path: Path, export: Path) -> int:
     """Tell the store of a stopped node of all changes of the members that an export proves.
 
-    For a node that was away while so many members changed, or its own key, that it would reach nobody.
+    For a node that was away while so many members changed, or its own key, that it would reach nobody. An export of
+    what is applied, certified or not, lets it start on a key that a change names which is not certified yet.
 
     Returns:
         How many of them it did not know.
@@ -180,8 +186,8 @@ def learn_epochs(config_path: Path, export: Path) -> int:
         InputError: The export cannot be read, or proves nothing.
         StorageError: The node runs, or its store is damaged or of another history.
     """
-    epochs = _read_epochs(load_genesis(load_config(config_path)), export)
-    config, genesis, _ = load_node_files(config_path, epochs=epochs)
+    epochs, waiting = _read_export(load_genesis(load_config(config_path)), export)
+    config, genesis, _ = load_node_files(config_path, epochs=epochs, applied=waiting)
     store = SqliteStore(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, may_create=False)
     try:
         known = store.load().epochs
@@ -195,7 +201,9 @@ def learn_epochs(config_path: Path, export: Path) -> int:
         store.write(batch)
     finally:
         store.close()
-    return max(0, len(epochs) - len(known))
+    if waiting:
+        keep_applied(config, waiting)
+    return max(0, len(epochs) + len(waiting) - len(known))
 
 
 def _require_newcomer(files: NodeFiles, epochs: Sequence[StoredEpoch]) -> None:
@@ -216,24 +224,36 @@ def _require_newcomer(files: NodeFiles, epochs: Sequence[StoredEpoch]) -> None:
 
 
 def _read_epochs(genesis: Genesis, export: Path) -> list[StoredEpoch]:
+    """What an export proves; one that is not certified to its end is refused."""
+    return _read_export(genesis, export, may_wait=False)[0]
+
+
+def _read_export(
+    genesis: Genesis, export: Path, *, may_wait: bool = True
+) -> tuple[list[StoredEpoch], Sequence[Electorate]]:
+    """The certified changes of an export, and the electorates after them that it says are applied."""
     # Imported here: it replays the lineage, which takes the whole machine.
-    from govraft.core.evidence.lineage_export import prove_lineage
+    from govraft.core.evidence.lineage_export import is_of_applied, prove_lineage, read_applied
 
     found: list[StoredEpoch] = []
+    waiting: Sequence[Electorate] = ()
+
+    def keep(epoch: int, seq: int, change: ProvenChange) -> None:
+        found.append(StoredEpoch(epoch, seq, change.lease, change.records, change.leaf, change.proof))
+
     try:
         with export.open("rb") as lines:
-            prove_lineage(
-                lines,
-                genesis,
-                keep=lambda epoch, seq, change: found.append(
-                    StoredEpoch(epoch, seq, change.lease, change.records, change.leaf, change.proof)
-                ),
-            )
+            is_applied = may_wait and is_of_applied(lines.readline())
+            lines.seek(0)
+            if is_applied:
+                waiting = read_applied(lines, genesis, keep)
+            else:
+                prove_lineage(lines, genesis, keep=keep)
     except OSError as error:
         raise InputError(f"`{export}` cannot be read: {error.strerror}", code="file_unreadable") from error
     except VerificationError as error:
         raise InputError(f"`{export}`: {error}; export it again", code=error.code) from error
-    return found
+    return found, waiting
 
 
 def _examine_store(files: NodeFiles, whole: Finding, scratch: Path) -> Examination:

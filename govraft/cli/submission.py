@@ -22,6 +22,8 @@ from govraft.errors import AvailabilityError, GovraftError, InputError, Rejected
 __all__ = ["Submitter", "emit_receipt", "encode_receipt", "receipt_fields"]
 
 _PAUSE_S = 0.1
+_SAID_BY_THE_LEADER = ("member_not_synced", "voters_silent")
+"""No other node would say anything else."""
 
 
 class Submitter:
@@ -75,7 +77,7 @@ class Submitter:
                 with choose_client(self.settings, able=True) as client:
                     return client.submit(envelope, wait=wait, timeout=left, retry=retry)
             except AvailabilityError as error:
-                has_elsewhere = len(self.settings.targets()) > 1
+                has_elsewhere = len(self.settings.targets()) > 1 and error.code not in _SAID_BY_THE_LEADER
                 if time.monotonic() + _PAUSE_S >= deadline or (error.definite and not has_elsewhere):
                     raise
                 retry = retry or not error.definite

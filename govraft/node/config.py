@@ -7,6 +7,7 @@ Paths are relative to the file. Example::
     genesis = "genesis.json"
     key = "node-1.key.pem"          # PKCS#8, readable by the node's user only
     certificate = "node-1.cert.pem" # the certificate that the other members pin
+    former_key = "old.key.pem"      # optional, with former_certificate: the pair that a rotation took from this node
     data_dir = "data/node-1"
 
     [listen]
@@ -84,6 +85,8 @@ class _Node(msgspec.Struct, forbid_unknown_fields=True):
     certificate: str
     data_dir: str
     key_passphrase_file: str | None = None
+    former_key: str | None = None
+    former_certificate: str | None = None
 
 
 class _Listen(msgspec.Struct, forbid_unknown_fields=True):
@@ -153,6 +156,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     decision_mode: DecisionMode = DecisionMode.BEST_EFFORT
     decision_masks: tuple[str, ...] = ()
     anchor_s: int = 300
+    former_paths: tuple[Path, Path] | None = None
 
     @property
     def decision_log(self) -> Path:
@@ -237,6 +241,8 @@ def _check(file: Path, parsed: _File) -> NodeConfig:
         ("node.data_dir", parsed.node.data_dir),
         ("listen.socket", parsed.listen.socket),
         ("node.key_passphrase_file", parsed.node.key_passphrase_file),
+        ("node.former_key", parsed.node.former_key),
+        ("node.former_certificate", parsed.node.former_certificate),
     ):
         if value is not None and (not value or len(value) > 4096 or "\0" in value):
             raise ConfigError("must not be empty, over 4096 characters, or hold a zero byte", file=where, key=key)
@@ -273,7 +279,16 @@ def _check(file: Path, parsed: _File) -> NodeConfig:
         decision_mode=_decision_mode(parsed.decisions, where),
         decision_masks=tuple(parsed.decisions.masked),
         anchor_s=parsed.decisions.anchor_s,
+        former_paths=_former_paths(parsed.node, file),
     )
+
+
+def _former_paths(node: _Node, file: Path) -> tuple[Path, Path] | None:
+    if node.former_key is None and node.former_certificate is None:
+        return None
+    if node.former_key is None or node.former_certificate is None:
+        raise ConfigError("needs `former_key` and `former_certificate`, or neither", file=str(file), key="node")
+    return file.parent / node.former_key, file.parent / node.former_certificate
 
 
 def _decision_mode(decisions: _Decisions, file: str) -> DecisionMode:

@@ -28,7 +28,7 @@ from govraft.core.convergence.certificate import (
     open_signed,
     verify_cosignature,
 )
-from govraft.core.convergence.cosigner import Acked, Answer, Cosigner, Refusal
+from govraft.core.convergence.cosigner import Acked, Answer, Cosigner, FormerKey, Refusal
 from govraft.core.convergence.holder import HeldLease, Holder
 from govraft.core.convergence.messages import (
     NONCE_BYTES,
@@ -73,6 +73,7 @@ class Convergence:
 
     Args:
         stored: What the node remembers of its earlier lives.
+        former: The key that this node had before the change that gives it its present one.
         epochs: Shared with the node, which tells it what was applied.
         on_epoch: Called when a change of the electorate has been certified, with the Raft term in which this node, as
             leader, brought that about, else 0. The batch has the certificate already.
@@ -93,6 +94,7 @@ class Convergence:
         stored: StoredState,
         heartbeat_ms: int,
         index_of: Callable[[int], int],
+        former: FormerKey | None = None,
     ) -> None:
         self._node_id = node_id = epochs.node_id
         self._machine = machine
@@ -103,6 +105,7 @@ class Convergence:
         self._clock = clock
         self._entropy = entropy
         self._heartbeat_ns = heartbeat_ms * NS_PER_MS
+        self._former = former
         self._origin = machine.genesis.origin
         self._cluster = bytes.fromhex(machine.genesis.cluster_id)
         acked = None if stored.cosigner is None else Acked(stored.cosigner.seq, stored.cosigner.root)
@@ -279,6 +282,11 @@ class Convergence:
             if answer.record is not None:
                 effects.batch.set_cosigner(CosignerRecord(answer.record.seq, answer.record.root))
             effects.sends.append(Send(probe.leader, CONVERGENCE_CHANNEL, answer.ack.encode()))
+            # SAFETY: at that one seq only, and after the wait of every start: what the old key granted is over
+            # (test_former_key.py::test_the_old_key_signs_the_change_and_nothing_else).
+            if self._former is not None and self.epochs.is_former(self._former.public_key, answer.seq):
+                again = self.cosigner.repeat(answer.ack, self._former)
+                effects.sends.append(Send(probe.leader, CONVERGENCE_CHANNEL, again.encode()))
             return
         self.last_refusal = answer
         if probe.epoch > self.epochs.certified.epoch:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from govraft.core.convergence.certificate import IsValid
+from govraft.core.convergence.cosigner import FormerKey
 from govraft.core.convergence.messages import Sign
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.evidence.chain import encode_chain
@@ -110,6 +111,7 @@ class NodeCore:
         clock: Clock,
         entropy: Callable[[int], bytes],
         make_sequencer: MakeSequencer,
+        former: FormerKey | None = None,
     ) -> None:
         self._settings = settings
         self._effects = Effects()
@@ -146,6 +148,7 @@ class NodeCore:
             stored=stored,
             heartbeat_ms=settings.heartbeat_ms,
             index_of=lambda seq: self._indexes[seq - 2] if seq > 1 else 0,
+            former=former,
         )
         self.submissions = Submissions(
             node_id=settings.node_id, machine=self.machine, convergence=self.convergence, clock=clock, timing=timing

@@ -133,6 +133,14 @@ class Epochs:
         own = [member for electorate in electorates if (member := electorate.find(self.node_id)) is not None]
         return any(member.public_key == self.public_key for member in own)
 
+    def is_former(self, public_key: bytes, seq: int) -> bool:
+        """Whether the waiting change at `seq` gives this node its key in the place of that one."""
+        before, after = (self.electorates(seq)[place:][:1] for place in (0, 1))
+        if not after:
+            return False
+        old = before[0].find(self.node_id)
+        return old is not None and old.public_key == public_key and self.is_itself_in(after)
+
     def judges(self, epoch: int, seq: int) -> tuple[Electorate, ...]:
         """As `electorates`, for a lease of that epoch; none if it is of another one than this node can judge."""
         electorates = self.electorates(seq)

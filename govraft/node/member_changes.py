@@ -1,12 +1,16 @@
 """What a leader makes sure of before it proposes a change of the electorate, beyond what apply decides.
 
 Nothing here is needed for safety. A change that does not fit would be certified late or never, and until then nothing
-else either: so one change at a time, and an observer becomes a voter only when it keeps up.
+else either: so one change at a time, only while those who are to certify it are there, and an observer becomes a voter
+only when it keeps up.
+
+Source: protocol, "Epochs".
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from govraft.core.convergence.round import RoundLeader
@@ -26,12 +30,16 @@ from govraft.core.model.commands import (
     ProposalVote,
     decode_command,
 )
+from govraft.core.model.electorate import Electorate, Member
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.core.model.units import BoottimeNs
 
-__all__ = ["MEMBER_NOT_SYNCED", "MemberCommand", "Unfit", "change_of", "judge_change"]
+__all__ = ["MEMBER_NOT_SYNCED", "NOT_NOW", "VOTERS_SILENT", "MemberCommand", "Unfit", "change_of", "judge_change"]
 
 MEMBER_NOT_SYNCED = "member_not_synced"
+VOTERS_SILENT = "voters_silent"
+NOT_NOW = frozenset({MEMBER_NOT_SYNCED, VOTERS_SILENT})
+"""Codes of what cannot be now, and may be possible later."""
 LAG_ENTRIES = 256
 """How far an observer may be behind the certified seq when it is promoted: less than a batch or two."""
 
@@ -84,4 +92,44 @@ def judge_change(
         if acked is None or acked < certified_seq - LAG_ENTRIES:
             behind = "has not been heard of lately" if acked is None else f"is at seq {acked} of {certified_seq}"
             return Unfit(MEMBER_NOT_SYNCED, f"`{command.id[:64]}` {behind}; wait until it keeps up, then promote it")
-    return None
+    return _judge_quorums(command, machine.electorate, leading, now) if isinstance(command, MemberCommand) else None
+
+
+def _judge_quorums(
+    command: MemberCommand, electorate: Electorate, leading: RoundLeader, now: BoottimeNs
+) -> Unfit | None:
+    """Whether those who answer now can certify the change: a quorum before it, and one after it."""
+    missing: dict[str, None] = {}
+    too_few = []
+    before = (len(electorate.voters), electorate.voters)
+    for when, (total, known) in (("before", before), ("after", _voters_after(command, electorate))):
+        silent = [voter.id for voter in known if leading.progress(voter, now) is None]
+        needed, heard = electorate.rule.quorum_size(total), len(known) - len(silent)
+        # SAFETY: a change that its electorates cannot certify stops all that comes after it, for ever if the silent
+        # ones are gone (test_member_changes.py::test_a_change_that_the_living_cannot_certify_is_refused).
+        if heard < needed:
+            too_few.append(f"of the {total} voters {when} this change {needed} must certify it, and {heard} can")
+            missing.update(dict.fromkeys(silent))
+    if not too_few:
+        return None
+    names = ", ".join(f"`{name}`" for name in missing)
+    silence = f"{names} {'has' if len(missing) == 1 else 'have'} not answered within three heartbeats: "
+    advice = "bring back who is missing, or first remove who is gone for good"
+    return Unfit(VOTERS_SILENT, f"{silence if missing else ''}{'; '.join(too_few)}; {advice}")
+
+
+def _voters_after(command: MemberCommand, electorate: Electorate) -> tuple[int, Sequence[Member]]:
+    """How many voters there are after a change, and those of them whose keys are there already.
+
+    A key that the change itself brings in is not counted: whoever holds it may not be there yet, or never come.
+    """
+    voters = {voter.id: voter for voter in electorate.voters}
+    match command:
+        case MemberPromote(id=name):
+            promoted = electorate.find(name)
+            voters |= {} if promoted is None else {name: promoted}
+        case MemberRemove(id=name) | MemberEvict(id=name):
+            voters.pop(name, None)
+        case MemberRotate(member=fields) if fields.id in voters:
+            return len(voters), [voter for name, voter in voters.items() if name != fields.id]
+    return len(voters), list(voters.values())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from govraft.errors import AvailabilityError, GovraftError, RejectedError
-from govraft.node.member_changes import MEMBER_NOT_SYNCED
+from govraft.node.member_changes import NOT_NOW
 
 __all__ = ["Answer", "Done", "pending", "refused", "unknown_outcome"]
 
@@ -40,6 +40,6 @@ def unknown_outcome() -> AvailabilityError:
 
 def refused(code: str, detail: str, *, definite: bool) -> GovraftError:
     """For a client whose command the leader does not propose: what cannot be now may be possible later."""
-    if code == MEMBER_NOT_SYNCED:
+    if code in NOT_NOW:
         return AvailabilityError(detail or code, code=code, definite=definite)
     return RejectedError(detail or code, code=code, definite=definite)

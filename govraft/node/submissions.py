@@ -33,7 +33,7 @@ from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.errors import AvailabilityError, DecodeError, GovraftError, InputError, RejectedError
 from govraft.node.convergence import Convergence
 from govraft.node.effects import Effects, Send
-from govraft.node.member_changes import MEMBER_NOT_SYNCED, Unfit, change_of, judge_change
+from govraft.node.member_changes import NOT_NOW, Unfit, change_of, judge_change
 from govraft.node.shares import Shares
 from govraft.node.submission_answers import Answer, Done, pending, refused, unknown_outcome
 from govraft.ports.clock import Clock
@@ -220,7 +220,7 @@ class Submissions:
 
     def _take_refusal(self, peer: str, name: bytes, code: str, detail: str, sequencer: Sequencer) -> None:
         """The leader would not propose it; a lying one cannot be told from an honest one, so the client may retry."""
-        if peer != sequencer.leader_hint or code not in _REJECTIONS | {MEMBER_NOT_SYNCED}:
+        if peer != sequencer.leader_hint or code not in _REJECTIONS | NOT_NOW:
             return
         for ticket in self._tickets.pop(name, []):
             self._finish(ticket, refused(code, detail, definite=False))

@@ -296,8 +296,8 @@ ENFORCEMENT_MUTANTS = (
         "any-peer-refuses",
         "only the leader's refusal is listened to",
         "govraft/node/submissions.py",
-        "if peer != sequencer.leader_hint or code not in _REJECTIONS | {MEMBER_NOT_SYNCED}:",
-        "if code not in _REJECTIONS | {MEMBER_NOT_SYNCED}:",
+        "if peer != sequencer.leader_hint or code not in _REJECTIONS | NOT_NOW:",
+        "if code not in _REJECTIONS | NOT_NOW:",
         ("tests/unit/node/test_submissions.py",),
     ),
     Mutant(

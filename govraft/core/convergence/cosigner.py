@@ -21,6 +21,9 @@ refusal                 unless
 `clock_ahead`           the newest entry's time is not far ahead of its own wall clock
 ======================  =====================================================================================
 
+At the seq that changes its own key a node that still has the key of before acks under both: the quorum of the old
+electorate may need the one, that of the new electorate the other, for one and the same probe.
+
 The highest acked seq, with its root, must be durable before the ack leaves. Grants live in memory only: that is
 why a restarted node waits until every grant it may have made is over.
 
@@ -31,18 +34,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-from govraft.core.codec.note import cosigned_message
+from govraft.core.codec.note import Checkpoint, cosigned_message
 from govraft.core.convergence.messages import Ack, Kind, Probe, Sign, Signed, probe_digest, sign
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.units import BoottimeNs, WallMs
 from govraft.errors import require
 
-__all__ = ["Acked", "Answer", "Cosigner", "Held", "Refusal", "View"]
+__all__ = ["Acked", "Answer", "Cosigner", "FormerKey", "Held", "Refusal", "View"]
 
 
 class Refusal(StrEnum):
@@ -99,6 +102,13 @@ class View(Protocol):
     def apart_ms(self, probe: Probe) -> int:
         """By how much its wall clock differs from that of the probe's leader; 0 if it may be within the skew."""
         ...
+
+
+class FormerKey(NamedTuple):
+    """The key that a node had before its own was changed."""
+
+    public_key: bytes
+    signing: Sign
 
 
 class Acked(msgspec.Struct, frozen=True):
@@ -191,6 +201,18 @@ class Cosigner:
         )
         author = sign(Kind.ACK, ack.encode(), signer=self._node_id, cluster=self._cluster, signing=self._signing)
         return Answer(author, checkpoint.seq, record)
+
+    def repeat(self, ack: Signed, former: FormerKey) -> Signed:
+        """The same ack under the node's former key: one store remembers what was promised under either.
+
+        Args:
+            ack: This node's own, of a probe at the seq that changes its key.
+            former: The key of before.
+        """
+        said = Ack.decode(ack.body)
+        body = Checkpoint(self._origin, said.seq, said.root).encode()
+        said = msgspec.structs.replace(said, cosignature=former.signing(cosigned_message(body, said.time_s)))
+        return sign(Kind.ACK, said.encode(), signer=self._node_id, cluster=self._cluster, signing=former.signing)
 
     def is_ready(self, now: BoottimeNs) -> bool:
         """Whether every grant of an earlier life is over."""

@@ -16,7 +16,7 @@ from govraft.core.evidence.certificate import ProvenCheckpoint, prove_checkpoint
 from govraft.core.evidence.denial import DENIAL_FORMAT, prove_denial
 from govraft.core.evidence.equivocation import EQUIVOCATION_FORMAT, prove_equivocation
 from govraft.core.evidence.files import malformed
-from govraft.core.evidence.lineage_export import LINEAGE_FORMAT, ProvenLineage, prove_lineage
+from govraft.core.evidence.lineage_export import APPLIED_FORMAT, LINEAGE_FORMAT, ProvenLineage, prove_lineage
 from govraft.core.evidence.lineage_proof import PROOF_FORMAT, prove_leaf
 from govraft.core.evidence.permit_file import PERMIT_FORMAT, prove_permit
 from govraft.core.evidence.receipt import RECEIPT_FORMAT, prove_receipt
@@ -60,7 +60,8 @@ _read_head = msgspec.json.Decoder(_Head).decode
 
 def is_lineage(data: bytes) -> bool:
     """Whether a file that begins with these bytes is a lineage export."""
-    return LINEAGE_FORMAT.encode() in data.split(b"\n", 1)[0]
+    first = data.split(b"\n", 1)[0]
+    return any(form.encode() in first for form in (LINEAGE_FORMAT, APPLIED_FORMAT))
 
 
 def prove_evidence(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:

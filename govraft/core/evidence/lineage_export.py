@@ -19,6 +19,10 @@ What makes it a proof, in this order, and nothing of it may be left out:
 5. The root of the leaves is the root that a quorum of the last electorate has cosigned at that seq.
 
 An epoch's line carries the whole joint lease: who makes a store of an export must prove to others what it begins with.
+
+An export of the format `govraft.applied.v1` has the same lines up to what a node has applied, certified or not, and no
+certificate. It proves no more than the epochs that are certified in it. It is for one use: a cluster whose last change
+of the electorate waits for the ack of a key that the change itself brought in must be able to tell that node so.
 """
 
 from __future__ import annotations
@@ -40,12 +44,14 @@ from govraft.core.evidence.files import malformed, parse_json, to_bytes
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import entry_digest
 from govraft.core.machine.machine import Machine
+from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import FIRST_EPOCH, Genesis
 from govraft.core.model.outcome import Applied
 from govraft.core.model.rules import explain_unknown_rules
 from govraft.errors import CertificateError, GovraftError, InputError, LineageError, VerificationError
 
 __all__ = [
+    "APPLIED_FORMAT",
     "LINEAGE_FORMAT",
     "LINE_BYTES_MAX",
     "ProvenLineage",
@@ -53,17 +59,20 @@ __all__ = [
     "encode_epoch",
     "encode_header",
     "encode_record",
+    "is_of_applied",
     "prove_lineage",
+    "read_applied",
 ]
 
 LINEAGE_FORMAT = "govraft.lineage.v1"
+APPLIED_FORMAT = "govraft.applied.v1"
 
 LINE_BYTES_MAX = 2 * 1024 * 1024
 """With its end; a lease may fill a frame, which base64 makes longer by a third."""
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    format: Literal["govraft.lineage.v1"]
+    format: Literal["govraft.lineage.v1", "govraft.applied.v1"]
     cluster: str
     name: str
     last: int
@@ -109,9 +118,10 @@ class ProvenLineage(msgspec.Struct, frozen=True):
     entities: int
 
 
-def encode_header(genesis: Genesis, *, last: int) -> bytes:
-    """The first line of an export that ends at seq `last`."""
-    return _line({"format": LINEAGE_FORMAT, "cluster": genesis.cluster_id, "name": genesis.name, "last": last})
+def encode_header(genesis: Genesis, *, last: int, applied: bool = False) -> bytes:
+    """The first line of an export that ends at seq `last`: a certified one, or, if `applied`, one that need not be."""
+    form = APPLIED_FORMAT if applied else LINEAGE_FORMAT
+    return _line({"format": form, "cluster": genesis.cluster_id, "name": genesis.name, "last": last})
 
 
 def encode_record(seq: int, leaf: bytes, entry: bytes | None) -> bytes:
@@ -155,6 +165,10 @@ def prove_lineage(
     """
     numbered = enumerate(lines, 1)
     header = _read_first(numbered, genesis)
+    # SAFETY: what is only applied proves nothing (test_lineage_applied.py::test_it_is_no_lineage_export).
+    if header.format != LINEAGE_FORMAT:
+        message = "the export is of what is applied, certified or not: only `govraft-node learn-epochs` takes it"
+        raise VerificationError(message, code="evidence_malformed")
     replay = _Replay(genesis, keep)
     for number, line in numbered:
         certificate = _take(replay, line, number)
@@ -174,6 +188,41 @@ def prove_lineage(
         if advance is not None:
             advance(1)
     raise VerificationError("the export ends without a certificate: it was cut off", code="evidence_malformed")
+
+
+def is_of_applied(first: bytes) -> bool:
+    """Whether the first line of an export says that it is of what is applied, certified or not."""
+    try:
+        return _convert(_parse(first, 1), _Header, 1).format == APPLIED_FORMAT
+    except VerificationError:
+        return False
+
+
+def read_applied(
+    lines: Iterable[bytes], genesis: Genesis, keep: Callable[[int, int, ProvenChange], object] | None = None
+) -> tuple[Electorate, ...]:
+    """Replay an export of what is applied.
+
+    Args:
+        lines: Of the file, in order; read once.
+        genesis: Trusted.
+        keep: As for `prove_lineage`: what it is given is certified.
+
+    Returns:
+        The electorates that the entries make after the certified ones, in their order. Nobody vouches for them.
+
+    Raises:
+        VerificationError: Malformed, incomplete, of another cluster, or the replay gives something else.
+    """
+    numbered = enumerate(lines, 1)
+    header = _read_first(numbered, genesis)
+    replay = _Replay(genesis, keep, needs_certificates=False)
+    for number, line in numbered:
+        if _take(replay, line, number) is not None:
+            raise malformed(f"line {number}: an export of what is applied has no certificate")
+    if (header.format, header.last) != (APPLIED_FORMAT, replay.taken):
+        raise VerificationError(f"the export ends at seq {replay.taken}: it was cut off", code="evidence_malformed")
+    return tuple(replay.waiting)
 
 
 def _read_first(numbered: Iterator[tuple[int, bytes]], genesis: Genesis) -> _Header:
@@ -202,18 +251,26 @@ def _take(replay: _Replay, line: bytes, number: int) -> bytes | None:
 class _Replay:
     """A fresh machine, and what it has seen."""
 
-    def __init__(self, genesis: Genesis, keep: Callable[[int, int, ProvenChange], object] | None) -> None:
+    def __init__(
+        self,
+        genesis: Genesis,
+        keep: Callable[[int, int, ProvenChange], object] | None,
+        *,
+        needs_certificates: bool = True,
+    ) -> None:
         self._genesis = genesis
+        self._needs_certificates = needs_certificates
+        self.waiting: list[Electorate] = []
         self._keep = keep
         self._leaf = b""
         self.machine = Machine(genesis)
         self.history = EpochHistory(genesis)
-        self._taken = 0
+        self.taken = 0
         self._applied = 0
 
     def take(self, seq: int, leaf: bytes, entry: bytes | None) -> None:
-        if seq != self._taken + 1:
-            raise LineageError(f"seq {seq} follows seq {self._taken}: leaves are missing or out of order")
+        if seq != self.taken + 1:
+            raise LineageError(f"seq {seq} follows seq {self.taken}: leaves are missing or out of order")
         self._require_certified()
         if seq == 1:
             # SAFETY: test_lineage_export.py::test_every_tampering_is_refused
@@ -225,7 +282,9 @@ class _Replay:
         # The root would differ as well; here it can be said where and in what.
         if own != leaf:
             raise LineageError(f"replaying seq {seq} gives another leaf: {_difference(own, leaf)}")
-        self._taken, self._leaf = seq, own
+        if self.machine.epoch != (self.waiting[-1:] or [self.history.newest])[0].epoch:
+            self.waiting.append(self.machine.electorate)
+        self.taken, self._leaf = seq, own
         self._applied += Leaf.decode(own).outcome == Applied().code
 
     def _replay(self, seq: int, leaf: bytes, entry: bytes | None) -> bytes:
@@ -242,7 +301,7 @@ class _Replay:
         """Take the certificate of the change that was replayed last."""
         machine = self.machine
         if epoch != machine.epoch or epoch != self.history.newest.epoch + 1:
-            raise LineageError(f"the certificate of epoch {epoch} does not follow seq {self._taken}")
+            raise LineageError(f"the certificate of epoch {epoch} does not follow seq {self.taken}")
         judges = (self.history.newest, machine.electorate)
         try:
             signed = Signed.decode(lease, Kind.LEASE)
@@ -252,24 +311,25 @@ class _Replay:
         verified = verify_lease(signed, judges, self._genesis.origin, cluster, timing, is_valid=verify)
         # SAFETY: both electorates stand for exactly this lineage
         # (test_lineage_epochs.py::test_each_change_is_certified).
-        if (verified.probe.checkpoint.seq, verified.probe.checkpoint.root) != (self._taken, machine.root):
-            raise LineageError(f"the certificate of epoch {epoch} is of another state than that of seq {self._taken}")
-        self.history.learn(self._taken, machine.electorate)
+        if (verified.probe.checkpoint.seq, verified.probe.checkpoint.root) != (self.taken, machine.root):
+            raise LineageError(f"the certificate of epoch {epoch} is of another state than that of seq {self.taken}")
+        self.history.learn(self.taken, machine.electorate)
+        self.waiting.clear()
         if self._keep is not None:
             records = pack(dict(machine.records("electorate")))
-            proof = pack(machine.lineage.inclusion_proof(self._taken - 1, self._taken))
-            self._keep(epoch, self._taken, ProvenChange(lease, records, self._leaf, proof))
+            proof = pack(machine.lineage.inclusion_proof(self.taken - 1, self.taken))
+            self._keep(epoch, self.taken, ProvenChange(lease, records, self._leaf, proof))
 
     def _require_certified(self) -> None:
-        if self.machine.epoch != self.history.newest.epoch:
-            raise LineageError(f"the change of the electorate at seq {self._taken} is not certified")
+        if self._needs_certificates and self.machine.epoch != self.history.newest.epoch:
+            raise LineageError(f"the change of the electorate at seq {self.taken} is not certified")
 
     def finish(self, certificate: bytes) -> ProvenLineage:
         self._require_certified()
         checkpoint = prove_in_history(certificate, self._genesis, self.history)
         machine = self.machine
-        if checkpoint.seq != self._taken:
-            raise LineageError(f"the certificate is for seq {checkpoint.seq}, the export ends at seq {self._taken}")
+        if checkpoint.seq != self.taken:
+            raise LineageError(f"the certificate is for seq {checkpoint.seq}, the export ends at seq {self.taken}")
         # SAFETY: test_lineage_export.py::test_a_certificate_of_another_root_is_refused
         if checkpoint.root != machine.root:
             raise LineageError("the certified root is not the root of these leaves")
@@ -277,7 +337,7 @@ class _Replay:
         return ProvenLineage(
             checkpoint,
             self._applied,
-            self._taken - self._applied,
+            self.taken - self._applied,
             machine.state_root,
             machine.time,
             0 if active is None else active.version,

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from govraft.adapters.node_key import NodeIdentity
-from govraft.cli import member_creation
+from govraft.cli import member, member_creation
 from govraft.cli.cluster_directory import load_directory
 from govraft.cli.member_creation import read_member
+from govraft.cli.settings import Settings
 from govraft.errors import AvailabilityError, ConfigError, GovraftError
 from govraft.node.config import load_config, load_genesis
 
@@ -218,3 +219,30 @@ def test_what_cannot_be_written_leaves_nothing(cluster, short: Path, monkeypatch
     done = cluster("member", "init", "--id", "n9", *LISTEN, "--out", short / "x")
     assert (done.code, "No space left" in done.err) == (2, True), done.err
     assert not (short / "x").exists()
+
+
+def test_a_change_that_silent_voters_must_certify_is_refused_after_a_moment(
+    cluster, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "_SILENCE_S", 0.3)
+    tries = []
+
+    async def refusing(*_: object, **__: object):
+        tries.append(1)
+        raise AvailabilityError("`n3` has not answered", code="voters_silent")
+
+    monkeypatch.setattr(cluster.node, "submit", refusing)
+    done = cluster("member", "remove", "n2", "--reason", "x")
+    assert (done.code, "`n3`" in done.err, "unknown" in done.err) == (3, True, False), done.err
+    assert len(tries) > 1
+
+
+def test_the_leader_is_asked_first(cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    leading = ["unix:///c.sock"]
+    monkeypatch.setattr(member, "_leads", lambda endpoint: endpoint in leading)
+    settings = Settings(endpoints=("unix:///a.sock", "unix:///b.sock", "unix:///c.sock"))
+    monkeypatch.setattr(member, "Submitter", lambda settings: settings)
+    asked = member._submitter(settings)
+    assert [target.endpoint for target in asked.targets()] == ["unix:///c.sock", "unix:///a.sock", "unix:///b.sock"]
+    leading.clear()
+    assert member._submitter(settings).targets() == settings.targets()

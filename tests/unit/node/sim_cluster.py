@@ -18,6 +18,7 @@ from govraft.adapters.engine.timing import EngineTiming
 from govraft.adapters.node_key import NodeIdentity
 from govraft.adapters.store_rules import Progress, advance
 from govraft.core.codec.envelope import pae, seal
+from govraft.core.convergence.cosigner import FormerKey
 from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.authority import Authority, Role
@@ -153,6 +154,7 @@ class SimNode:
     id: str
     identity: NodeIdentity
     clock: Clock
+    former: NodeIdentity | None = None
     disk: Disk = field(default_factory=Disk)
     core: NodeCore | None = None
     paused: bool = False
@@ -442,6 +444,7 @@ class SimCluster(Network, Signing):
             clock=node.clock,
             entropy=rng.randbytes,
             make_sequencer=make_sequencer,
+            former=None if node.former is None else FormerKey(node.former.public_key, node.former.sign),
         )
         self.watcher.started(node)
         for other in self.nodes.values():
