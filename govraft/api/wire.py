@@ -106,6 +106,7 @@ class SubmitCall(msgspec.Struct, frozen=True, tag="submit", tag_field="op", forb
     """Hands in a signed envelope. Answered by a `Receipt`.
 
     A command that took its place before is refused as a replay, unless `retry` says that its outcome is asked for.
+    `at_least` is the lowest seq at which the caller takes a refusal that rests on the state.
     """
 
     id: CallId
@@ -113,6 +114,7 @@ class SubmitCall(msgspec.Struct, frozen=True, tag="submit", tag_field="op", forb
     timeout_ms: TimeoutMs
     wait: Literal["effective", "committed", "none"] = "effective"
     retry: bool = False
+    at_least: Seq = 0
 
 
 class ReadCall(msgspec.Struct, frozen=True, tag="read", tag_field="op", forbid_unknown_fields=True):

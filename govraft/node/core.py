@@ -27,9 +27,10 @@ from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import ENGINE_WINDOW_ENTRIES, SNAPSHOT_ENTRIES
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
+from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Deny, Verdict
 from govraft.errors import CorruptionError, InputError
-from govraft.node.convergence import CONVERGENCE_CHANNEL, Convergence
+from govraft.node.convergence import CONVERGENCE_CHANNEL, HEARTBEATS_HEARD, Convergence
 from govraft.node.cosigning import PERMIT_CHANNEL
 from govraft.node.effects import Effects, Send
 from govraft.node.epochs import Epochs, link_of
@@ -142,9 +143,6 @@ class NodeCore:
             stored=stored,
             heartbeat_ms=settings.heartbeat_ms,
         )
-        self.submissions = Submissions(
-            node_id=settings.node_id, machine=self.machine, convergence=self.convergence, clock=clock, timing=timing
-        )
         self.gate = Gate(
             node_id=settings.node_id,
             life=settings.life,
@@ -154,6 +152,15 @@ class NodeCore:
             clock=clock,
             timing=timing,
             reachable=self._reachable,
+        )
+        self.submissions = Submissions(
+            node_id=settings.node_id,
+            machine=self.machine,
+            convergence=self.convergence,
+            clock=clock,
+            timing=timing,
+            standing=self.gate.standing,
+            reaches=self._reaches,
         )
         self.permits = self._make_permits(signing, is_valid)
         self.sequencer.turn()
@@ -194,19 +201,23 @@ class NodeCore:
             self._links.discard(peer)
         self.sequencer.link(peer, up)
 
-    def submit(self, envelope: bytes, *, wait: str, timeout_ms: int, done: Done) -> None:
+    def submit(self, envelope: bytes, *, wait: str, timeout_ms: int, done: Done, at_least: int = 0) -> None:
         """Take a command of a local client; see `Submissions.submit`."""
-        self.submissions.submit(envelope, wait, timeout_ms, done)
+        self.submissions.submit(envelope, wait, timeout_ms, done, at_least=at_least)
 
-    def settle(self) -> None:
-        """Let the engine, convergence and submissions act on all that has happened, and on the time."""
+    def settle(self, *, is_held: bool = False) -> None:
+        """Let the engine, convergence and submissions act on all that has happened, and on the time.
+
+        Args:
+            is_held: Propose nothing now: checks wait that can be answered, and the next batch would keep them waiting.
+        """
         self.sequencer.turn()
         self.convergence.turn(self.sequencer, self._effects)
         if self.convergence.isolation is None:
             others = sorted(self._links - {self._settings.node_id})
             self._presence.turn(others, self._clock.boottime(), self._effects)
         before = self.sequencer.last_index
-        self.submissions.turn(self.sequencer, self._effects)
+        self.submissions.turn(self.sequencer, self._effects, is_held=is_held)
         if self.sequencer.last_index != before:
             self.sequencer.turn()
             self.convergence.turn(self.sequencer, self._effects)
@@ -380,6 +391,11 @@ class NodeCore:
                 f"this node cosigned another lineage at seq {record.seq} than it now holds; {TAKE_OUT}",
                 code="lineage_inconsistent",
             )
+
+    def _reaches(self, peer: str) -> bool:
+        """Whether frames to a member can be sent, and it was heard within three heartbeats."""
+        within_ns = HEARTBEATS_HEARD * self._settings.heartbeat_ms * NS_PER_MS
+        return peer in self._links and self._presence.was_heard(peer, self._clock.boottime(), within_ns)
 
     def _reachable(self) -> int:
         own, now = self._settings.node_id, self._clock.boottime()

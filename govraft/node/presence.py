@@ -33,8 +33,12 @@ class Presence:
 
     def is_present(self, peer: str, now: BoottimeNs) -> bool:
         """Whether that member has been heard within a lease."""
+        return self.was_heard(peer, now, self._lease_ns)
+
+    def was_heard(self, peer: str, now: BoottimeNs, within_ns: int) -> bool:
+        """Whether that member has been heard within so many nanoseconds."""
         heard = self._heard.get(peer)
-        return heard is not None and now - heard < self._lease_ns
+        return heard is not None and now - heard < within_ns
 
     def turn(self, peers: Iterable[str], now: BoottimeNs, effects: Effects) -> None:
         """Say a word to each of `peers`, if it is time."""

@@ -162,8 +162,8 @@ class NodeRuntime:
         future.add_done_callback(self._forget)
         return future
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_ms: int) -> dict[str, object]:
-        """Hand in a command and wait for its receipt.
+    async def submit(self, envelope: bytes, *, wait: str, timeout_ms: int, at_least: int = 0) -> dict[str, object]:
+        """Hand in a command and wait for its receipt; see `Submissions.submit`.
 
         Raises:
             GovraftError: Refused, not done, or the outcome is unknown.
@@ -182,7 +182,9 @@ class NodeRuntime:
 
         self._submitted.add(future)
         future.add_done_callback(self._submitted.discard)
-        self._guarded(lambda: self._core.submit(envelope, wait=wait, timeout_ms=timeout_ms, done=done))
+        self._guarded(
+            lambda: self._core.submit(envelope, wait=wait, timeout_ms=timeout_ms, done=done, at_least=at_least)
+        )
         self.wake()
         return await future
 
@@ -256,7 +258,9 @@ class NodeRuntime:
             if send.peer == self._node_id:
                 self.on_frame(send.peer, send.channel, send.payload)
             else:
-                self._peers.send(send.peer, send.channel, send.payload)
+                is_handed = self._peers.send(send.peer, send.channel, send.payload)
+                if send.told is not None:
+                    send.told(is_handed)
         for call in effects.after:
             if self._is_halted:
                 return

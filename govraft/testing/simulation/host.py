@@ -282,7 +282,9 @@ class Host(Installation):
                 self.on_frame(send.peer, send.channel, send.payload)
             else:
                 self._world.watcher.sending(self, send)
-                self._world.network.send(self.name, send.peer, send.channel, send.payload)
+                is_handed = self._world.network.send(self.name, send.peer, send.channel, send.payload)
+                if send.told is not None:
+                    send.told(is_handed)
         if effects.after and self._dies_at("crash_before_answers"):
             return
         for call in effects.after:

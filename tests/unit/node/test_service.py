@@ -19,7 +19,8 @@ class FakeRuntime:
     def check(self, request, at_least):
         return self.core.check(request, at_least=at_least)
 
-    async def submit(self, envelope, *, wait, timeout_ms):
+    async def submit(self, envelope, *, wait, timeout_ms, at_least):
+        self.at_least = at_least
         self.submitted.append((envelope, wait, timeout_ms))
         return {"seq": 1}
 
@@ -293,7 +294,7 @@ def test_a_halted_node_has_nothing_to_watch(bench):
 def test_a_rejected_retry_says_nothing_of_the_earlier_try(bench, retry, seq, definite):
     """Unless it is the log that rejected it."""
 
-    async def submit(envelope, *, wait, timeout_ms):
+    async def submit(envelope, *, wait, timeout_ms, at_least):
         raise RejectedError("no", code="policy_unknown", **({"seq": seq} if seq else {}))
 
     bench.runtime.submit = submit

@@ -1,5 +1,5 @@
 import pytest
-from sim_cluster import SimCluster, raw
+from sim_cluster import LEASE_MS, SimCluster, raw
 from simulation.checkers import history
 
 from govraft.core.codec.canonical import pack
@@ -11,7 +11,7 @@ from govraft.core.model import limits
 from govraft.core.model.commands import Quarantine, TargetKind, encode_command, payload_type
 from govraft.errors import AvailabilityError, RejectedError
 
-SUBMISSION = 3
+RAFT, SUBMISSION = 1, 3
 
 
 @pytest.fixture
@@ -150,8 +150,9 @@ def test_too_many_pending_commands_are_refused(sim, monkeypatch):
 
 
 def test_a_time_out_says_that_the_outcome_is_unknown(sim):
+    """The frame was handed to the network; nobody knows whether the leader got it."""
     name = follower(sim)
-    sim.partition(name)
+    sim.tap = lambda source, target, channel, payload: None if channel == SUBMISSION else payload
     answers = sim.submit(name, sim.quarantine("c"), timeout_ms=300)
     sim.step(299)
     assert not answers
@@ -236,12 +237,16 @@ def test_hostile_frames_change_nothing(sim, payload):
 def test_a_leader_tells_why_it_does_not_propose(sim):
     """The follower is behind: what it still thinks possible, the leader knows to be rejected."""
     name = follower(sim)
-    envelope = sim.quarantine("d", 'Agent::"x"')
-    first = sim.submit(sim.leader.id, sim.quarantine("c", 'Agent::"x"'), wait="committed")
-    sim.tap = lambda source, target, channel, payload: None if target == name and channel != SUBMISSION else payload
-    sim.run_until(lambda: first)
-    answers = sim.submit(name, envelope)
-    sim.run_until(lambda: answers, limit_ms=100)
+    marked = sim.submit(name, sim.quarantine("c", 'Agent::"x"'))
+    sim.run_until(lambda: marked)
+    # Heartbeats reach it, entries do not.
+    sim.tap = lambda source, target, channel, payload: (
+        None if target == name and channel == RAFT and len(payload) > 300 else payload
+    )
+    freed = sim.submit(sim.leader.id, sim.lift("r", 'Agent::"x"'), wait="committed")
+    sim.run_until(lambda: freed)
+    answers = sim.submit(name, sim.lift("s", 'Agent::"x"'))
+    sim.run_until(lambda: answers, limit_ms=3 * LEASE_MS)
     assert isinstance(answers[0], RejectedError)
     assert not answers[0].definite
 
@@ -286,7 +291,7 @@ def test_clients_of_one_command_time_out_each_for_itself(sim):
     envelope = sim.quarantine("c")
     soon, late = sim.submit(name, envelope, timeout_ms=100), sim.submit(name, envelope, timeout_ms=5000)
     sim.step(150)
-    assert soon[0].code == "outcome_unknown"
+    assert (soon[0].code, soon[0].definite) == ("unavailable", True)
     assert not late
     sim.heal()
     sim.run_until(lambda: late)

@@ -8,7 +8,9 @@ from typing import Any
 from govraft.errors import AvailabilityError, GovraftError, RejectedError
 from govraft.node.member_changes import MEMBER_NOT_SYNCED
 
-__all__ = ["Answer", "Done", "pending", "refused", "unknown_outcome"]
+__all__ = ["UNAVAILABLE", "Answer", "Done", "pending", "refused", "unavailable", "unknown_outcome"]
+
+UNAVAILABLE = AvailabilityError.default_code
 
 Done = Callable[[dict[str, Any] | GovraftError], None]
 """Called once, with the receipt or with why there is none."""
@@ -38,8 +40,16 @@ def unknown_outcome() -> AvailabilityError:
     return AvailabilityError(message, code="outcome_unknown", definite=False)
 
 
+def unavailable(why: str, *, definite: bool) -> AvailabilityError:
+    """For a client whose command this node neither refuses for good nor brings to a leader."""
+    told = "nothing was proposed by this call" if definite else "an earlier try may still take effect"
+    return AvailabilityError(f"{why}; {told}: ask another node, or try again", code=UNAVAILABLE, definite=definite)
+
+
 def refused(code: str, detail: str, *, definite: bool) -> GovraftError:
     """For a client whose command the leader does not propose: what cannot be now may be possible later."""
+    if code == UNAVAILABLE:
+        return unavailable(detail, definite=definite)
     if code == MEMBER_NOT_SYNCED:
         return AvailabilityError(detail or code, code=code, definite=definite)
     return RejectedError(detail or code, code=code, definite=definite)
