@@ -219,12 +219,12 @@ def _ask_batch(bodies: list[bytes], at_least: int, *, explain: bool) -> Question
 def count_tries(error: GovraftError, *, retry: bool) -> None:
     """Let an error say what is known after all tries of one command, of which it ended the last.
 
-    With `retry` there was a try of unknown outcome, which may still take effect. Only the log's word, which comes with
-    its seq, ends all of them.
+    With `retry` there was a try of unknown outcome, which may still take effect. Only the log's word ends all of them:
+    a node that is asked with `retry` says of each rejection whether it is that.
     """
     # SAFETY: "not done" is believed; one try of unknown outcome makes all unknown
     # (test_client_submit.py::test_one_unknown_outcome_makes_all_unknown).
-    error.definite = error.definite and ("seq" in error.diagnostics() or not retry)
+    error.definite = error.definite and (isinstance(error, RejectedError) or not retry)
 
 
 def ask_submit(

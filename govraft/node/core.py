@@ -27,10 +27,9 @@ from govraft.core.model.genesis import Genesis
 from govraft.core.model.limits import ENGINE_WINDOW_ENTRIES, SNAPSHOT_ENTRIES
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
-from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Deny, Verdict
 from govraft.errors import CorruptionError, InputError
-from govraft.node.convergence import CONVERGENCE_CHANNEL, HEARTBEATS_HEARD, Convergence
+from govraft.node.convergence import CONVERGENCE_CHANNEL, Convergence
 from govraft.node.cosigning import PERMIT_CHANNEL
 from govraft.node.effects import Effects, Send
 from govraft.node.epochs import Epochs, link_of
@@ -130,7 +129,7 @@ class NodeCore:
         self._keep_leaf(1, self.machine.genesis_leaf, 0)
         timing = LeaseTiming(genesis.lease_ms, genesis.clock_drift_max_ppm, genesis.clock_skew_max_ms)
         self.timing = timing
-        self._presence = Presence(timing)
+        self._presence = Presence(timing, settings.heartbeat_ms)
         self.convergence = Convergence(
             machine=self.machine,
             epochs=self.epochs,
@@ -160,7 +159,7 @@ class NodeCore:
             clock=clock,
             timing=timing,
             standing=self.gate.standing,
-            reaches=self._reaches,
+            reaches=lambda peer: peer in self._links and self._presence.is_near(peer, clock.boottime()),
         )
         self.permits = self._make_permits(signing, is_valid)
         self.sequencer.turn()
@@ -391,11 +390,6 @@ class NodeCore:
                 f"this node cosigned another lineage at seq {record.seq} than it now holds; {TAKE_OUT}",
                 code="lineage_inconsistent",
             )
-
-    def _reaches(self, peer: str) -> bool:
-        """Whether frames to a member can be sent, and it was heard within three heartbeats."""
-        within_ns = HEARTBEATS_HEARD * self._settings.heartbeat_ms * NS_PER_MS
-        return peer in self._links and self._presence.was_heard(peer, self._clock.boottime(), within_ns)
 
     def _reachable(self) -> int:
         own, now = self._settings.node_id, self._clock.boottime()

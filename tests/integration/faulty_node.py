@@ -45,8 +45,9 @@ class Reckless(Submissions):
             return
         name = digest("envelope", envelope)
         deadline = BoottimeNs(self._clock.boottime() + timeout_ms * NS_PER_MS)
-        self._count += 1
-        self._tickets.setdefault(name, []).append(Ticket(name, envelope, "hostile", wait, deadline, deadline, done))
+        ticket = Ticket(name, envelope, "hostile", wait, deadline, deadline, done)
+        self._places.take(ticket)
+        self._tickets.setdefault(name, []).append(ticket)
 
     def turn(self, sequencer: Sequencer, effects: Effects) -> None:
         while self._raw and sequencer.is_leader:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from govraft.core.machine.machine import Machine
 from govraft.errors import AvailabilityError, GovraftError, RejectedError
+from govraft.node.convergence import Convergence
 from govraft.node.member_changes import MEMBER_NOT_SYNCED
 
-__all__ = ["UNAVAILABLE", "Answer", "Done", "pending", "refused", "unavailable", "unknown_outcome"]
+__all__ = ["UNAVAILABLE", "Answer", "Done", "pending", "receipt", "refused", "unavailable", "unknown_outcome"]
 
 UNAVAILABLE = AvailabilityError.default_code
 
@@ -32,6 +34,28 @@ class Answer:
 def pending(command_id: str) -> dict[str, Any]:
     """For a client that does not wait."""
     return {"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": command_id}
+
+
+def receipt(command_id: str, seq: int, outcome: str, machine: Machine, convergence: Convergence) -> dict[str, Any]:
+    """For a client whose command the log holds at that seq, with the proof that it is certified, if it is."""
+    certified = convergence.certified_seq
+    told: dict[str, Any] = {
+        "seq": seq,
+        "outcome": outcome,
+        "command_id": command_id,
+        "certified_seq": 0,
+    }
+    if certified < seq:
+        return told
+    told["certified_seq"] = certified
+    told["certificate"] = convergence.certified_note
+    told["lease"] = convergence.certified_lease
+    # An old command's leaf is no longer in memory; `govraft lineage` has it.
+    leaf = machine.leaf_bytes(seq)
+    if leaf is not None:
+        told["leaf"] = leaf
+        told["proof"] = machine.lineage.inclusion_proof(seq - 1, certified)
+    return told
 
 
 def unknown_outcome() -> AvailabilityError:

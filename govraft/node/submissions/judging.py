@@ -31,8 +31,8 @@ from govraft.core.model.commands import (
     command_name,
     decode_command,
 )
-from govraft.core.model.outcome import ABOUT_TARGET, Ground, Rejected
-from govraft.errors import InputError
+from govraft.core.model.outcome import ABOUT_TARGET, Ground, Rejected, Rejection
+from govraft.errors import InputError, RejectedError
 from govraft.node.gate import Standing
 from govraft.ports.clock import Clock
 
@@ -42,6 +42,10 @@ StandingAt = Callable[[int], Standing]
 """Whether the node may answer *allow* at all, at that seq or a later one."""
 
 _STOPS = Quarantine | Isolate | Revoke | Invalidate
+
+
+_NOBODY = ("",)
+"""Whose places commands take that nobody known here has signed."""
 
 
 class Advice(Enum):
@@ -66,6 +70,11 @@ class Judgement(NamedTuple):
     command: Command | None
     rejected: Rejected | None = None
 
+    def refusal(self, *, definite: bool) -> RejectedError:
+        """What the author is told of the refusal."""
+        rejected = self.rejected or Rejected(Rejection.INTERNAL_ERROR)
+        return RejectedError(rejected.detail or rejected.code, code=rejected.code, definite=definite)
+
 
 class Judge:
     """Judges envelopes by the state of one node, and says how much that is worth."""
@@ -74,6 +83,7 @@ class Judge:
         self._machine = machine
         self._clock = clock
         self._standing = standing
+        self._key_holders: tuple[bytes, frozenset[str]] = (b"", frozenset())
 
     def judge(self, envelope: bytes, at_least: int = 0) -> Judgement:
         """What this node makes of an envelope now. Changes nothing.
@@ -99,6 +109,16 @@ class Judge:
         if before.lease is not None and after.lease is not None:
             return Judgement(Advice.REFUSE, None, examined)
         return Judgement(Advice.WAIT if after.may_pass else Advice.UNSURE, command, examined)
+
+    def authors_of(self, envelope: bytes) -> tuple[str, ...]:
+        """Key ids of the authorities and members that signed an envelope which was examined and found good."""
+        # SAFETY: members too: one that anchors or redeems without end fills its own places only
+        # (test_review_issue_governance.py::test_one_member_leaves_places_for_the_others).
+        sections = self._machine.sections["authorities"] + self._machine.sections["electorate"]
+        if self._key_holders[0] != sections:
+            self._key_holders = (sections, frozenset(self._machine.state.keys))
+        signed = (part.key_id for part in decode_envelope(envelope).signatures)
+        return tuple(sorted(self._key_holders[1].intersection(signed))) or _NOBODY
 
     def may_know(self, at_least: int) -> bool:
         """Whether judging again may refuse for good: the lease is live."""

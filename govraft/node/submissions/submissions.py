@@ -12,12 +12,10 @@ Only the node that took a command from its client sends it: whoever gets it from
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from govraft.core.codec.canonical import pack, unpack
-from govraft.core.codec.envelope import decode_envelope
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.crypto.digests import digest
 from govraft.core.machine.machine import AppliedEntry, Machine
@@ -29,17 +27,18 @@ from govraft.node.convergence import Convergence
 from govraft.node.effects import Effects, Send
 from govraft.node.member_changes import MEMBER_NOT_SYNCED, change_of
 from govraft.node.proposals import needs_examination
-from govraft.node.shares import Shares
 from govraft.node.submissions.answers import (
     UNAVAILABLE,
     Answer,
     Done,
     pending,
+    receipt,
     refused,
     unavailable,
     unknown_outcome,
 )
 from govraft.node.submissions.judging import Advice, Judge, Judgement, StandingAt
+from govraft.node.submissions.places import Places
 from govraft.node.submissions.proposing import Proposer
 from govraft.node.submissions.tickets import Ticket
 from govraft.ports.clock import Clock
@@ -51,9 +50,6 @@ SUBMISSION_CHANNEL = 3
 _RESEND_NS = 500 * NS_PER_MS
 _PATIENCE_LEASES = 2
 """How long a command waits for a way to a leader, or for the lease that it takes to refuse it: about one election."""
-_TICKETS_OF_ONE_ENVELOPE = 16
-_NOBODY = ("",)
-"""Whose places commands take that nobody known here has signed."""
 _REFUSALS = frozenset(item.value for item in Rejection) | {MEMBER_NOT_SYNCED, UNAVAILABLE}
 
 
@@ -87,10 +83,7 @@ class Submissions:
         self._doubtful: list[Ticket] = []
         """Those of `_tickets` that this node's own state would refuse, for as long as it does not know better."""
         self._applied: list[Ticket] = []
-        self._count = 0
-        self._copies: Counter[bytes] = Counter()
-        self._shares = Shares()
-        self._key_holders: tuple[bytes, frozenset[str]] = (b"", frozenset())
+        self._places = Places()
         self._proposer = Proposer(machine, convergence, clock, timing.lease_ms * NS_PER_MS)
 
     def submit(self, envelope: bytes, wait: str, timeout_ms: int, done: Done, *, at_least: int = 0) -> None:
@@ -106,15 +99,10 @@ class Submissions:
         if wait not in ("effective", "committed", "none"):
             done(AvailabilityError(f"cannot wait for `{wait[:32]}`", code="input_invalid"))
             return
-        if self._count >= limits.PENDING_SUBMITS:
-            done(AvailabilityError("too many commands are pending; try again", code="queue_full"))
-            return
         name = digest("envelope", envelope)
-        # SAFETY: whoever has seen an envelope can hand it in again and again: that must not use up the places of its
-        # authority, or of all; test_review_findings.py::test_copies_of_one_command_take_few_places
-        if self._copies[name] >= _TICKETS_OF_ONE_ENVELOPE:
-            message = "this very command is pending many times already; wait for one of them"
-            done(AvailabilityError(message, code="queue_full", definite=False))
+        full = self._places.full_for(name)
+        if full is not None:
+            done(full)
             return
         # SAFETY: the log of a node that isolated itself is not the cluster's
         # (test_submissions_cut_off.py::test_an_isolated_node_says_nothing_of_commands).
@@ -131,10 +119,10 @@ class Submissions:
         if self._convergence.epochs.absence:
             # It would reach no leader: whoever asks must not wait for that. And what a removed node holds ends with its
             # removal: it must not tell as final what that makes of the command.
-            done(self._absent())
+            done(AvailabilityError(f"{self._convergence.epochs.absence}; ask another one", code="not_a_member"))
             return
         if judgement.advice is Advice.REFUSE:
-            done(_rejection(judgement, definite=True))
+            done(judgement.refusal(definite=True))
             return
         self._take(ticket, judgement)
 
@@ -145,16 +133,16 @@ class Submissions:
         if command is not None:
             ticket.command_id = command.command_id
         ticket.is_examinable = command is not None and not needs_examination(command)
-        ticket.authors = self._authors_of(ticket.envelope) or _NOBODY
+        ticket.authors = self._judge.authors_of(ticket.envelope)
         # SAFETY: an authority that floods must not keep out the one that revokes it;
         # test_abuse_submissions.py::test_one_authority_leaves_places_for_the_others
-        if not self._shares.has_room(ticket.authors, limits.PENDING_SUBMITS_OF_ONE):
+        if not self._places.has_room(ticket.authors):
             message = "too many commands of this authority are pending; try again when some are done"
             ticket.done(AvailabilityError(message, code="queue_full"))
             return
         if ticket.wait == "none":
             ticket.done(pending(ticket.command_id))
-        self._take_place(ticket)
+        self._places.take(ticket)
         others = self._tickets.setdefault(ticket.digest, [])
         if others:
             ticket.sent_to, ticket.sent_at, ticket.is_out = others[0].sent_to, others[0].sent_at, others[0].is_out
@@ -166,19 +154,6 @@ class Submissions:
         ticket.advice = judgement.advice
         if judgement.command is not None and judgement.advice is Advice.PROPOSE:
             ticket.change = change_of(judgement.command, self._machine)
-
-    def _absent(self) -> AvailabilityError:
-        return AvailabilityError(f"{self._convergence.epochs.absence}; ask another one", code="not_a_member")
-
-    def _authors_of(self, envelope: bytes) -> tuple[str, ...]:
-        """Key ids of the authorities and members that signed an envelope which was examined and found good."""
-        # SAFETY: members too: one that anchors or redeems without end fills its own places only
-        # (test_review_issue_governance.py::test_one_member_leaves_places_for_the_others).
-        sections = self._machine.sections["authorities"] + self._machine.sections["electorate"]
-        if self._key_holders[0] != sections:
-            self._key_holders = (sections, frozenset(self._machine.state.keys))
-        signed = (part.key_id for part in decode_envelope(envelope).signatures)
-        return tuple(sorted(self._key_holders[1].intersection(signed)))
 
     def _recall_known(self, ticket: Ticket, rejected: Rejected) -> bool:
         """Whether the command is known already: what became of it is the answer then."""
@@ -195,7 +170,7 @@ class Submissions:
         if ticket.wait == "none":
             ticket.done(pending(ticket.command_id))
             return
-        self._take_place(ticket)
+        self._places.take(ticket)
         self._applied.append(ticket)
 
     def on_frame(self, peer: str, payload: bytes, sequencer: Sequencer, effects: Effects) -> None:
@@ -236,7 +211,7 @@ class Submissions:
         if unfit is not None:
             self._answer(peer, name, unfit.code, unfit.detail, effects)
             return
-        self._proposer.enqueue(name, envelope, self._authors_of(envelope), is_change=change is not None)
+        self._proposer.enqueue(name, envelope, self._judge.authors_of(envelope), is_change=change is not None)
 
     def _answer(self, peer: str, name: bytes, code: str, detail: str, effects: Effects) -> None:
         refusal = {"code": code, "detail": detail[:512], "digest": name}
@@ -303,7 +278,7 @@ class Submissions:
                 return False
             if judgement.advice is Advice.REFUSE:
                 self._leave(ticket)
-                self._finish(ticket, _rejection(judgement, definite=ticket.is_untried))
+                self._finish(ticket, judgement.refusal(definite=ticket.is_untried))
                 return False
             self._advise(ticket, judgement)
             if ticket.advice is Advice.PROPOSE:
@@ -349,31 +324,11 @@ class Submissions:
                 said = f"rejected at seq {ticket.seq}: {ticket.code}" + (f": {ticket.detail}" if ticket.detail else "")
                 answer = RejectedError(said, code=ticket.code, seq=ticket.seq)
             else:
-                answer = self._receipt(ticket)
-            self._give_up_place(ticket)
+                answer = receipt(ticket.command_id, ticket.seq, ticket.code, self._machine, self._convergence)
+            self._places.give_back(ticket)
             if ticket.wait != "none":
                 effects.after.append(Answer(ticket.done, answer))
         self._applied = waiting
-
-    def _receipt(self, ticket: Ticket) -> dict[str, Any]:
-        certified = self._convergence.certified_seq
-        receipt: dict[str, Any] = {
-            "seq": ticket.seq,
-            "outcome": ticket.code,
-            "command_id": ticket.command_id,
-            "certified_seq": 0,
-        }
-        if certified < ticket.seq:
-            return receipt
-        receipt["certified_seq"] = certified
-        receipt["certificate"] = self._convergence.certified_note
-        receipt["lease"] = self._convergence.certified_lease
-        # An old command's leaf is no longer in memory; `govraft lineage` has it.
-        leaf = self._machine.leaf_bytes(ticket.seq)
-        if leaf is not None:
-            receipt["leaf"] = leaf
-            receipt["proof"] = self._machine.lineage.inclusion_proof(ticket.seq - 1, certified)
-        return receipt
 
     def _expire(self, now: BoottimeNs) -> None:
         """Answer those whose time is over; once the node has isolated itself, everybody."""
@@ -393,7 +348,7 @@ class Submissions:
             self._finish(ticket, unknown_outcome())
 
     def _finish(self, ticket: Ticket, answer: dict[str, Any] | GovraftError) -> None:
-        self._give_up_place(ticket)
+        self._places.give_back(ticket)
         if ticket.wait != "none":
             ticket.done(answer)
 
@@ -402,19 +357,6 @@ class Submissions:
         others = [other for other in self._tickets.pop(ticket.digest, []) if other is not ticket]
         if others:
             self._tickets[ticket.digest] = others
-
-    def _take_place(self, ticket: Ticket) -> None:
-        self._count += 1
-        self._shares.take(ticket.authors)
-        self._copies[ticket.digest] += 1
-
-    def _give_up_place(self, ticket: Ticket) -> None:
-        ticket.is_over = True
-        self._count -= 1
-        self._shares.give_back(ticket.authors)
-        self._copies[ticket.digest] -= 1
-        if not self._copies[ticket.digest]:
-            del self._copies[ticket.digest]
 
     def _forward(self, sequencer: Sequencer, now: BoottimeNs, effects: Effects) -> None:
         leader = sequencer.leader_hint
@@ -454,8 +396,3 @@ class Submissions:
             if ticket.is_untried and not ticket.is_over and not ticket.seq:
                 self._leave(ticket)
                 self._finish(ticket, unavailable("the link to the leader is down", definite=True))
-
-
-def _rejection(judgement: Judgement, *, definite: bool) -> RejectedError:
-    rejected = judgement.rejected or Rejected(Rejection.INTERNAL_ERROR)
-    return RejectedError(rejected.detail or rejected.code, code=rejected.code, definite=definite)

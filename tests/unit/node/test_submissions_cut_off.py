@@ -253,7 +253,7 @@ def test_a_frame_that_the_network_does_not_take_was_no_proposal(sim):
     assert send.told is not None
     send.told(False)
     assert (answers[0].code, answers[0].definite) == ("unavailable", True)
-    assert core.submissions._count == 0
+    assert core.submissions._places.count == 0
 
 
 def test_a_frame_that_the_network_took_once_may_be_a_proposal_for_ever(sim):
