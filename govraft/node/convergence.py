@@ -164,6 +164,8 @@ class Convergence:
         if not sequencer.is_leader or self.isolation is not None or not self.epochs.is_itself_in(state.electorates):
             self.leading.close()
             return
+        if sequencer.has_more:
+            return  # What comes next is committed: one round for all of it.
         round_ = (state.seq, sequencer.term, self.epochs.certified.epoch)
         if round_ != self._round or now - self._round_at >= self._heartbeat_ns:
             self._round, self._round_at = round_, now

@@ -162,7 +162,6 @@ class NodeCore:
             reaches=lambda peer: peer in self._links and self._presence.is_near(peer, clock.boottime()),
         )
         self.permits = self._make_permits(signing, is_valid)
-        self.sequencer.turn()
         self._check_replay(stored)
         self.convergence.begin()
         self._effects.members = None  # Whoever builds the network asks for `pinned_members`.
@@ -204,11 +203,11 @@ class NodeCore:
         """Take a command of a local client; see `Submissions.submit`."""
         self.submissions.submit(envelope, wait, timeout_ms, done, at_least=at_least)
 
-    def settle(self, *, is_held: bool = False) -> None:
+    def settle(self, *, is_held: bool = False) -> bool:
         """Let the engine, convergence and submissions act on all that has happened, and on the time.
 
-        Args:
-            is_held: Propose nothing now: checks wait that can be answered, and the next batch would keep them waiting.
+        With `is_held` nothing is proposed: checks that can be answered come before the next batch. Returns whether more
+        is left to be done at once, in the next turn.
         """
         self.sequencer.turn()
         self.convergence.turn(self.sequencer, self._effects)
@@ -225,6 +224,7 @@ class NodeCore:
         snapshot = self._snapshots.turn(self.machine, last_index, self.convergence)
         # A newer one takes the place of one that nobody has fetched yet.
         self._effects.snapshot = snapshot or self._effects.snapshot
+        return self.sequencer.has_more
 
     def take_effects(self) -> Effects:
         """What must be done now. The caller does it in the order that `Effects` prescribes."""
@@ -369,6 +369,9 @@ class NodeCore:
             )
 
     def _check_replay(self, stored: StoredState) -> None:
+        self.sequencer.turn()
+        while self.sequencer.has_more:
+            self.sequencer.turn()
         self._stored_leaves = []
         if self.machine.seq < len(stored.leaves):
             raise CorruptionError(

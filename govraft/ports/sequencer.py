@@ -76,6 +76,11 @@ class Sequencer(Protocol):
         """
         ...
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `turn` left committed entries that it could have handed on: another turn goes on there."""
+        ...
+
     def entry(self, index: int) -> bytes | None:
         """The entry that `on_commit` was given with that Raft index, or None."""
         ...

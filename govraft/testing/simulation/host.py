@@ -222,12 +222,15 @@ class Host(Installation):
         core = self.core
         if core is None or self._dies_at("crash_in_start") or self._dies_at("crash_before_turn"):
             return
+        self._answer_waiting()
         if self._guarded(core.settle):
             if core.epochs.waiting:
                 self._world.noticed_change(self)
             self._pump()
             self._answer_waiting()
             self._world.watcher.look(self)
+            if core.sequencer.has_more:
+                self._wake()
 
     def _pump(self) -> None:
         if self.core is None or self._writing is not None:

@@ -168,24 +168,24 @@ class Checks:
                 self.denied[name] += 1
 
 
-@pytest.mark.parametrize("write_ms", [(0, 0), (2, 9), (15, 40)], ids=["no disk", "disk", "slow disk"])
+@pytest.mark.parametrize("write_ms", [(2, 9), (15, 40)], ids=["disk", "slow disk"])
 def test_under_a_flood_of_64_submitters_checks_are_allowed(write_ms: tuple[int, int]) -> None:
     sim = SimCluster(seed=3)
     sim.run_until(sim.all_serving)
     sim.write_ms = write_ms
     flood, checks = Flood(sim, 64), Checks(sim)
     served = dict.fromkeys(sim.nodes, 0)
-    for now in range(1, 3_001):
+    for now in range(1, 1_201):
         sim.step()
         flood.go_on()
         checks.step(now)
         for name in sim.nodes:
             served[name] += sim.serving(name)
-    assert flood.done > 200
+    assert flood.done > 100
     for name in sim.nodes:
         assert checks.allowed[name] >= 0.95 * (checks.allowed[name] + checks.denied[name])
         assert checks.gap[name] <= LEASE_MS
-        assert served[name] >= 0.4 * 3_000, "about half of the time is open on each node"
+        assert served[name] >= 0.4 * 1_200, "about half of the time is open on each node"
 
 
 def test_a_lone_command_is_not_held() -> None:
