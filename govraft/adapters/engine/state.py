@@ -56,6 +56,8 @@ class EngineState:
     _SyncObj__lastResponseTime: dict[EngineNode, float]
     _SyncObj__newAppendEntriesTime: float
 
+    turn_entries: int
+
     _node_id: str
     _journal: EngineJournal
     _timing: EngineTiming
