@@ -203,7 +203,7 @@ class Calls:
     async def _submit(self, call: SubmitCall) -> None:
         timeout_s = call.timeout_ms / 1000
         receipt = await self._office.service.submit(
-            call.envelope, wait=call.wait, timeout_s=timeout_s, retry=call.retry
+            call.envelope, wait=call.wait, timeout_s=timeout_s, retry=call.retry, at_least=call.at_least
         )
         self._succeed(call.id, receipt, request_digest(call.envelope))
 

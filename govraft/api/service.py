@@ -40,11 +40,13 @@ class Service(Protocol):
         """Whether the node would still give this allow now: it serves the same seq. Called just before it is sent."""
         ...
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool) -> Receipt | Mapping[str, Any]:
+    async def submit(
+        self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int
+    ) -> Receipt | Mapping[str, Any]:
         """Propose a signed command and wait for `effective`, `committed` or `none`.
 
         With `retry`, a command that took its place before is answered with what became of it; without, it is refused
-        as a replay.
+        as a replay. A refusal that rests on the state is given at the seq `at_least` or a later one only.
 
         Returns:
             A `Receipt`, or a mapping with the fields of one. With `wait="effective"`, `certified_seq >= seq >= 1`.

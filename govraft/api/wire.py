@@ -99,6 +99,7 @@ class SubmitCall(msgspec.Struct, frozen=True, tag="submit", tag_field="op", forb
     """Hands in a signed envelope. Answered by a `Receipt`.
 
     A command that took its place before is refused as a replay, unless `retry` says that its outcome is asked for.
+    `at_least` is the lowest seq at which the caller takes a refusal that rests on the state.
     """
 
     id: CallId
@@ -106,6 +107,7 @@ class SubmitCall(msgspec.Struct, frozen=True, tag="submit", tag_field="op", forb
     timeout_ms: TimeoutMs
     wait: Literal["effective", "committed", "none"] = "effective"
     retry: bool = False
+    at_least: Seq = 0
 
 
 class ReadCall(msgspec.Struct, frozen=True, tag="read", tag_field="op", forbid_unknown_fields=True):
@@ -173,6 +175,7 @@ class Receipt(msgspec.Struct, frozen=True):
         proof: RFC 6962 inclusion proof of `leaf` in the certificate's root, 32 bytes each.
         certificate: The quorum certificate, a C2SP signed note.
         lease: The lease message that made it so: it also proves that nobody serves an older state any more.
+        unchanged: Targets that the command listed and left as they were.
     """
 
     command_id: str
@@ -183,6 +186,7 @@ class Receipt(msgspec.Struct, frozen=True):
     proof: list[bytes] = []
     certificate: bytes = b""
     lease: bytes = b""
+    unchanged: list[str] = []
 
     def keys(self) -> tuple[str, ...]:
         """The names of the fields, so that `dict(receipt)` works."""

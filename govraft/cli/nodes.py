@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from govraft.cli.settings import Settings
+from govraft.cli.settings import Settings, Target
 from govraft.client.client import Client
 from govraft.core.model.genesis import Genesis
 from govraft.errors import ConfigError, DecodeError, GovraftError, require
 
-__all__ = ["choose_client", "field_of", "read", "read_genesis", "read_links", "read_pages"]
+__all__ = ["choose_client", "choose_target", "field_of", "read", "read_genesis", "read_links", "read_pages"]
 
 _PROBE_S = 2.0
 
 
 def choose_client(settings: Settings, *, able: bool = False) -> Client:
-    """A client of the first target that answers.
+    """A client of the first target that answers; see `choose_target`."""
+    return Client(choose_target(settings, able=able).endpoint, timeout=settings.timeout_s)
+
+
+def choose_target(settings: Settings, *, able: bool = False, passed: Container[Target] = ()) -> Target:
+    """The first target that answers.
 
     Args:
         settings: Names the targets.
         able: Prefer one that may allow right now: a node that is cut off answers, but brings no command through.
+        passed: Prefer one that is none of these, as far as any of the others answers.
 
     Raises:
         GovraftError: None answers; the last one's error.
     """
     targets = settings.targets()
     if len(targets) == 1:
-        return Client(targets[0].endpoint, timeout=settings.timeout_s)
-    reachable: Client | None = None
+        return targets[0]
+    reachable: Target | None = None
     failure: GovraftError | None = None
-    for target in targets:
-        client = Client(target.endpoint, timeout=settings.timeout_s)
+    for target in sorted(targets, key=lambda target: target in passed):
+        if target in passed and reachable is not None:
+            break
         try:
             with Client(target.endpoint, timeout=min(_PROBE_S, settings.timeout_s)) as probe:
                 status = probe.status()
@@ -39,8 +46,8 @@ def choose_client(settings: Settings, *, able: bool = False) -> Client:
             failure = error
             continue
         if not able or status.get("standing") == "allow":
-            return client
-        reachable = reachable or client
+            return target
+        reachable = reachable or target
     if reachable is None:
         require(failure is not None, "there is at least one target")
         raise failure or GovraftError("no node answers")

@@ -6,7 +6,6 @@ name cannot steer the terminal. JSON and YAML are for programs and carry everyth
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import click
 
 from govraft.cli.standard_streams import unless_unwritable
+from govraft.core.model.units import time_text
 from govraft.errors import GovraftError
 
 __all__ = [
@@ -101,12 +101,6 @@ def plain(value: object) -> str:
 def digits(hexadecimal: object) -> str:
     """The first digits of a digest, enough to recognise it."""
     return str(hexadecimal)[:12]
-
-
-def time_text(milliseconds: int) -> str:
-    """A wall time in RFC 3339, UTC."""
-    moment = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _print_table(table: Table) -> None:

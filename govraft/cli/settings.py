@@ -57,6 +57,7 @@ class Settings:
         output: One of `output.FORMATS`.
         keys: `URI`, `ID=URI`, or, with a cluster directory, `ID`.
         wait: One of `WAITS`.
+        at_least: The lowest seq by which a refusal is taken.
         dry_run: Sign and print, submit nothing.
         timeout_s: For one read, or for one command to take effect.
         command_id: Chosen by the caller; None for a random one.
@@ -69,6 +70,7 @@ class Settings:
     output: str = "table"
     keys: tuple[str, ...] = ()
     wait: str = "effective"
+    at_least: int = 0
     dry_run: bool = False
     timeout_s: float = _TIMEOUT_S
     command_id: str | None = None
@@ -154,6 +156,13 @@ def signing_options(*, hidden: bool = False) -> list[click.Parameter]:
     options = [
         _option("--key", keep="keys", multiple=True, metavar="[ID=]URI", help="Key to sign with, such as file2:PATH."),
         _option("--wait", keep="wait", type=click.Choice(WAITS), help="Until when to wait; default effective."),
+        _option(
+            "--at-least",
+            keep="at_least",
+            type=click.IntRange(0, (1 << 63) - 1),
+            metavar="SEQ",
+            help="Take a refusal only by this seq or a later one.",
+        ),
         _option(
             "--dry-run", keep="dry_run", is_flag=True, default=None, help="Print the signed envelopes, submit none."
         ),

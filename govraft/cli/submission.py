@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from govraft.api.wire import Receipt
-from govraft.cli.nodes import choose_client, read_genesis, read_links
+from govraft.cli.nodes import choose_client, choose_target, read_genesis, read_links
 from govraft.cli.output import Table, emit, fields_table, note, progress, write_data
-from govraft.cli.settings import Settings
+from govraft.cli.settings import Settings, Target
 from govraft.cli.signing import Author
+from govraft.client.client import Client
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.evidence.receipt import encode_receipt_file
 from govraft.core.model.commands import Command
@@ -22,7 +23,7 @@ from govraft.errors import AvailabilityError, GovraftError, InputError, Rejected
 __all__ = ["Submitter", "emit_receipt", "encode_receipt", "receipt_fields"]
 
 _PAUSE_S = 0.1
-_SAID_BY_THE_LEADER = ("member_not_synced", "voters_silent")
+_SAID_BY_THE_LEADER = ("member_not_synced", "rules_not_known", "voters_silent")
 """No other node would say anything else."""
 
 
@@ -68,26 +69,33 @@ class Submitter:
         return kept
 
     def _submit(self, envelope: bytes, wait: str) -> Receipt:
-        """Submit until it is known what became of it: the same envelope takes effect once, however often it is sent."""
+        """Submit until it is known what became of it: the same envelope takes effect once, however often it is sent.
+
+        A node that is cut off, or cannot tell, is passed over for the next one. What is told in the end is the least
+        definite of all answers, unless it comes from the log.
+        """
         deadline = time.monotonic() + self.settings.timeout_s
-        retry = False
+        retry, passed = False, set[Target]()
         while True:
             left = max(0.05, deadline - time.monotonic())
+            target = None
             try:
-                with choose_client(self.settings, able=True) as client:
-                    return client.submit(envelope, wait=wait, timeout=left, retry=retry)
-            except AvailabilityError as error:
+                target = choose_target(self.settings, able=True, passed=passed)
+                with Client(target.endpoint, timeout=self.settings.timeout_s) as client:
+                    at_least = self.settings.at_least
+                    return client.submit(envelope, wait=wait, timeout=left, retry=retry, at_least=at_least)
+            except (AvailabilityError, RejectedError) as error:
+                is_over = time.monotonic() + _PAUSE_S >= deadline
                 has_elsewhere = len(self.settings.targets()) > 1 and error.code not in _SAID_BY_THE_LEADER
-                if time.monotonic() + _PAUSE_S >= deadline or (error.definite and not has_elsewhere):
+                if error.definite and (isinstance(error, RejectedError) or is_over or not has_elsewhere):
                     raise
+                # SAFETY: from now on only the log's word is definite: an earlier try may be in it already
+                # (test_nodes.py::test_one_unknown_answer_makes_all_unknown).
                 retry = retry or not error.definite
-            except RejectedError as error:
-                if error.definite:
-                    raise
-                # This node rejects it now, but an earlier try may be in the log already.
-                if time.monotonic() + _PAUSE_S >= deadline:
-                    message = f"an earlier try may still take effect; the last one was rejected: {error}"
-                    raise AvailabilityError(message, code="outcome_unknown", definite=False) from error
+                if is_over:
+                    raise _unknown(error) from error
+            # Each is asked before any is asked again.
+            passed = set() if target is None or target in passed else passed | {target}
             time.sleep(_PAUSE_S)
 
     def _print(self, envelopes: Sequence[bytes]) -> None:
@@ -120,6 +128,14 @@ class Submitter:
         except OSError as error:
             message = f"the command was submitted, but its receipt cannot be kept in `{path}`: {error.strerror}"
             raise GovraftError(message, code="receipt_not_kept", definite=False) from error
+
+
+def _unknown(error: AvailabilityError | RejectedError) -> GovraftError:
+    """What is told when the time is over and some try may still take effect."""
+    if isinstance(error, AvailabilityError):
+        return error
+    message = f"an earlier try may still take effect; the last one was rejected: {error}"
+    return AvailabilityError(message, code="outcome_unknown", definite=False)
 
 
 def encode_receipt(settings: Settings, receipt: Receipt, envelope: bytes, genesis: Genesis) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from govraft.client.questions import (
     ask_read,
     ask_submit,
     ask_watch,
+    count_tries,
     timeout_of,
 )
 from govraft.client.verdicts import Allow, Verdict, deny_for, insist
@@ -123,6 +124,7 @@ class AsyncClient:
         wait: str = "effective",
         timeout: float = 30.0,  # noqa: ASYNC109 - told to the node
         retry: bool = False,
+        at_least: int = 0,
     ) -> Receipt:
         """Hand in a signed command. See `Client.submit`.
 
@@ -133,8 +135,12 @@ class AsyncClient:
             GovraftError: Not usable input, or an answer that is not usable.
         """
         timeout_s = timeout_of(timeout)
-        question = ask_submit(envelope, wait=wait, timeout_s=timeout_s, retry=retry)
-        return await self._ask(question, timeout_s + _GRACE_S)
+        question = ask_submit(envelope, wait=wait, timeout_s=timeout_s, retry=retry, at_least=at_least)
+        try:
+            return await self._ask(question, timeout_s + _GRACE_S)
+        except GovraftError as error:
+            count_tries(error, retry=retry)
+            raise
 
     async def authorize(
         self,

@@ -21,10 +21,11 @@ from govraft.client.questions import (
     ask_read,
     ask_submit,
     ask_watch,
+    count_tries,
     timeout_of,
 )
 from govraft.client.verdicts import Allow, Verdict, deny_for, insist
-from govraft.errors import Denied
+from govraft.errors import Denied, GovraftError
 
 __all__ = ["Client"]
 
@@ -150,7 +151,13 @@ class Client:
         )
 
     def submit(
-        self, envelope: bytes, *, wait: str = "effective", timeout: float = 30.0, retry: bool = False
+        self,
+        envelope: bytes,
+        *,
+        wait: str = "effective",
+        timeout: float = 30.0,
+        retry: bool = False,
+        at_least: int = 0,
     ) -> Receipt:
         """Hand in a signed command.
 
@@ -161,17 +168,22 @@ class Client:
             timeout: Seconds.
             retry: This very envelope was handed in before and its outcome is unknown: if it has taken its place, answer
                 with what became of it. Without, that is refused as a replay, `duplicate_command`.
+            at_least: Take a refusal only by this seq or a later one, such as the `certified_seq` of a receipt.
 
         Raises:
-            RejectedError: Refused; `code` says why.
+            RejectedError: Refused; `code` says why. With `retry` it is `definite` only if it comes from the log.
             AvailabilityError: Not done, or, if not `definite`, the outcome is unknown: submit the same envelope
                 again, with `retry`.
             InputError: Not usable.
             GovraftError: The node's answer is not usable; the outcome is unknown.
         """
         timeout_s = timeout_of(timeout)
-        question = ask_submit(envelope, wait=wait, timeout_s=timeout_s, retry=retry)
-        return self._ask(question, timeout_s + _GRACE_S)
+        question = ask_submit(envelope, wait=wait, timeout_s=timeout_s, retry=retry, at_least=at_least)
+        try:
+            return self._ask(question, timeout_s + _GRACE_S)
+        except GovraftError as error:
+            count_tries(error, retry=retry)
+            raise
 
     def authorize(
         self,

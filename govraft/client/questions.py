@@ -45,6 +45,7 @@ __all__ = [
     "ask_submit",
     "ask_watch",
     "check_at_least",
+    "count_tries",
     "encode_request",
     "timeout_of",
 ]
@@ -202,11 +203,24 @@ def _ask_batch(bodies: list[bytes], at_least: int, *, explain: bool) -> Question
     )
 
 
-def ask_submit(envelope: object, *, wait: str, timeout_s: float, retry: bool) -> Question[Receipt]:
+def count_tries(error: GovraftError, *, retry: bool) -> None:
+    """Let an error say what is known after all tries of one command, of which it ended the last.
+
+    With `retry` there was a try of unknown outcome, which may still take effect. Only the log's word ends all of them:
+    a node that is asked with `retry` says of each rejection whether it is that.
+    """
+    # SAFETY: "not done" is believed; one try of unknown outcome makes all unknown
+    # (test_client_submit.py::test_one_unknown_outcome_makes_all_unknown).
+    error.definite = error.definite and (isinstance(error, RejectedError) or not retry)
+
+
+def ask_submit(
+    envelope: object, *, wait: str, timeout_s: float, retry: bool, at_least: object = 0
+) -> Question[Receipt]:
     """Hand in a signed envelope. Judging raises what the node reports, and `RejectedError` for a rejected command.
 
     Raises:
-        InputError: Not an envelope's bytes, too large, or an unknown `wait`.
+        InputError: Not an envelope's bytes, too large, or an unknown `wait` or `at_least`.
     """
     if not isinstance(envelope, bytes):
         raise InputError(f"an envelope is bytes, not {type(envelope).__name__}: read the file in binary")
@@ -215,6 +229,8 @@ def ask_submit(envelope: object, *, wait: str, timeout_s: float, retry: bool) ->
     if wait not in WAITS:
         raise InputError(f"cannot wait for `{wait!r:.32}`: use effective, committed or none")
     digest, timeout_ms = request_digest(envelope), max(1, int(timeout_s * 1000))
+    # An older node knows no such field.
+    seq = {"at_least": check_at_least(at_least)} if at_least != 0 else {}
 
     def judge(payload: bytes, call_id: int) -> Receipt:
         answer = decode_answer(answer_decoder, payload)
@@ -232,7 +248,7 @@ def ask_submit(envelope: object, *, wait: str, timeout_s: float, retry: bool) ->
 
     def call(call_id: int) -> bytes:
         fields = {"envelope": envelope, "timeout_ms": timeout_ms, "wait": wait, "retry": retry is True}
-        return encode({"id": call_id, "op": "submit", **fields})
+        return encode({"id": call_id, "op": "submit", **fields, **seq})
 
     return Question(call, judge, repeatable=False)
 

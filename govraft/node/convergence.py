@@ -176,6 +176,8 @@ class Convergence:
             self._reign.end()
             return
         self._reign.turn(state, self.leading.completed, sequencer, now)
+        if sequencer.has_more:
+            return  # What comes next is committed: one round for all of it.
         round_ = (state.seq, sequencer.term, self.epochs.certified.epoch)
         if round_ != self._round or now - self._round_at >= self._heartbeat_ns:
             self._round, self._round_at = round_, now

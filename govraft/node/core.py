@@ -135,7 +135,7 @@ class NodeCore:
         self._keep_leaf(1, self.machine.genesis_leaf, 0)
         timing = LeaseTiming.of(genesis)
         self.timing = timing
-        self._presence = Presence(timing)
+        self._presence = Presence(timing, settings.heartbeat_ms)
         self.convergence = Convergence(
             machine=self.machine,
             epochs=self.epochs,
@@ -150,9 +150,6 @@ class NodeCore:
             index_of=lambda seq: self._indexes[seq - 2] if seq > 1 else 0,
             former=former,
         )
-        self.submissions = Submissions(
-            node_id=settings.node_id, machine=self.machine, convergence=self.convergence, clock=clock, timing=timing
-        )
         self.gate = Gate(
             node_id=settings.node_id,
             life=settings.life,
@@ -163,8 +160,17 @@ class NodeCore:
             timing=timing,
             reachable=self._reachable,
         )
+        self.submissions = Submissions(
+            node_id=settings.node_id,
+            machine=self.machine,
+            convergence=self.convergence,
+            clock=clock,
+            timing=timing,
+            standing=self.gate.standing,
+            reaches=lambda peer: peer in self._links and self._presence.is_near(peer, clock.boottime()),
+        )
+        self.submissions.peer_rules[settings.node_id] = RULES_NEWEST
         self.permits = self._make_permits(signing, is_valid)
-        self.sequencer.turn()
         self._check_replay(stored)
         self.convergence.begin()
         self._effects.members = None  # Whoever builds the network asks for `pinned_members`.
@@ -210,22 +216,26 @@ class NodeCore:
             self.submissions.peer_rules.pop(peer, None)
         self.sequencer.link(peer, up)
 
-    def submit(self, envelope: bytes, *, wait: str, timeout_ms: int, done: Done) -> None:
+    def submit(self, envelope: bytes, *, wait: str, timeout_ms: int, done: Done, at_least: int = 0) -> None:
         """Take a command of a local client; see `Submissions.submit`."""
         if not self.machine.knows_rules:
             done(AvailabilityError(explain_unknown_rules(self.machine.rules), code="rules_unknown"))
             return
-        self.submissions.submit(envelope, wait, timeout_ms, done)
+        self.submissions.submit(envelope, wait, timeout_ms, done, at_least=at_least)
 
-    def settle(self) -> None:
-        """Let the engine, convergence and submissions act on all that has happened, and on the time."""
+    def settle(self, *, is_held: bool = False) -> bool:
+        """Let the engine, convergence and submissions act on all that has happened, and on the time.
+
+        With `is_held` nothing is proposed: checks that can be answered come before the next batch. Returns whether more
+        is left to be done at once, in the next turn.
+        """
         self.sequencer.turn()
         self.convergence.turn(self.sequencer, self._effects)
         if self.convergence.isolation is None:
             others = sorted(self._links - {self._settings.node_id})
             self._presence.turn(others, self._clock.boottime(), self._effects)
         before = self.sequencer.last_index
-        self.submissions.turn(self.sequencer, self._effects)
+        self.submissions.turn(self.sequencer, self._effects, is_held=is_held)
         if self.sequencer.last_index != before:
             self.sequencer.turn()
             self.convergence.turn(self.sequencer, self._effects)
@@ -234,6 +244,7 @@ class NodeCore:
         snapshot = self._snapshots.turn(self.machine, last_index, self.convergence)
         # A newer one takes the place of one that nobody has fetched yet.
         self._effects.snapshot = snapshot or self._effects.snapshot
+        return self.sequencer.has_more
 
     def take_effects(self) -> Effects:
         """What must be done now. The caller does it in the order that `Effects` prescribes."""
@@ -381,6 +392,9 @@ class NodeCore:
             )
 
     def _check_replay(self, stored: StoredState) -> None:
+        self.sequencer.turn()
+        while self.sequencer.has_more:
+            self.sequencer.turn()
         self._stored_leaves = []
         if not self.machine.knows_rules:
             return  # What an earlier, newer version applied beyond this is for such a version again.

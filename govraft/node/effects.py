@@ -22,11 +22,15 @@ __all__ = ["Effects", "Send"]
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One frame for one member; for this node itself, it is handed back to `NodeCore.on_frame`."""
+    """One frame for one member; for this node itself, it is handed back to `NodeCore.on_frame`.
+
+    `told`, if given, is called with whether the network took the frame (`Peers.send`).
+    """
 
     peer: str
     channel: int
     payload: bytes
+    told: Callable[[bool], None] | None = None
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What a leader makes sure of before it proposes a change of the electorate, beyond what apply decides.
+"""What a leader makes sure of before it proposes a change of the electorate or of the rules, beyond what apply decides.
 
 Nothing here is needed for safety. A change that does not fit would be certified late or never, and until then nothing
 else either: so one change at a time, only while those who are to certify it are there, and an observer becomes a voter
@@ -10,7 +10,7 @@ Source: protocol, "Epochs".
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from govraft.core.convergence.round import RoundLeader
@@ -20,6 +20,7 @@ from govraft.core.machine.proposals import proposed_command
 from govraft.core.model.commands import (
     COMMANDS,
     BallotChoice,
+    ClusterRules,
     Command,
     MemberAdd,
     MemberEvict,
@@ -34,17 +35,27 @@ from govraft.core.model.electorate import Electorate, Member
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.core.model.units import BoottimeNs
 
-__all__ = ["MEMBER_NOT_SYNCED", "NOT_NOW", "VOTERS_SILENT", "MemberCommand", "Unfit", "change_of", "judge_change"]
+__all__ = [
+    "MEMBER_NOT_SYNCED",
+    "NOT_NOW",
+    "VOTERS_SILENT",
+    "MemberCommand",
+    "Unfit",
+    "change_of",
+    "judge_change",
+    "judge_rules",
+]
 
 MEMBER_NOT_SYNCED = "member_not_synced"
 VOTERS_SILENT = "voters_silent"
-NOT_NOW = frozenset({MEMBER_NOT_SYNCED, VOTERS_SILENT})
+RULES_NOT_KNOWN = "rules_not_known"
+NOT_NOW = frozenset({MEMBER_NOT_SYNCED, RULES_NOT_KNOWN, VOTERS_SILENT})
 """Codes of what cannot be now, and may be possible later."""
 LAG_ENTRIES = 256
 """How far an observer may be behind the certified seq when it is promoted: less than a batch or two."""
 
 MemberCommand = MemberAdd | MemberPromote | MemberRemove | MemberRotate | MemberEvict
-_NAMES = frozenset(name for name, (kind, _) in COMMANDS.items() if issubclass(kind, MemberCommand))
+_NAMES = frozenset(name for name, (kind, _) in COMMANDS.items() if issubclass(kind, MemberCommand | ClusterRules))
 
 
 class Unfit(NamedTuple):
@@ -55,7 +66,7 @@ class Unfit(NamedTuple):
 
 
 def change_of(command: Command, machine: Machine) -> Command | None:
-    """The change of the electorate that a command makes, or may make: as a ballot it may execute one."""
+    """The change of electorate or rules that a command makes, or may make: as a ballot it may execute one."""
     if isinstance(command, ProposalVote):
         proposal = machine.state.proposals.find(command.proposal)
         approves = command.choice is BallotChoice.APPROVE
@@ -65,7 +76,7 @@ def change_of(command: Command, machine: Machine) -> Command | None:
     if isinstance(command, ProposalOpen) and command.command in _NAMES:
         inner = proposed_command(command)
         return None if isinstance(inner, Rejected) else inner
-    return command if isinstance(command, MemberCommand) else None
+    return command if isinstance(command, MemberCommand | ClusterRules) else None
 
 
 def judge_change(
@@ -93,6 +104,23 @@ def judge_change(
             behind = "has not been heard of lately" if acked is None else f"is at seq {acked} of {certified_seq}"
             return Unfit(MEMBER_NOT_SYNCED, f"`{command.id[:64]}` {behind}; wait until it keeps up, then promote it")
     return _judge_quorums(command, machine.electorate, leading, now) if isinstance(command, MemberCommand) else None
+
+
+def judge_rules(command: ClusterRules, electorate: Electorate, known: Mapping[str, int]) -> Unfit | None:
+    """Whether the leader should propose to go over to other rules now.
+
+    Args:
+        command: That the machine would apply.
+        electorate: All its members must know the number.
+        known: The newest number that each member said it knows, for those that are connected.
+    """
+    # SAFETY: a member that does not know the rules stops applying, and denies
+    # (test_unknown_rules.py::test_the_leader_waits_for_every_member).
+    late = [f"`{member.id}`" for member in electorate.members if known.get(member.id, 0) < command.to]
+    if not late:
+        return None
+    message = f"{', '.join(late)} cannot be reached or does not know rules {command.to}; update or remove it first"
+    return Unfit(RULES_NOT_KNOWN, message)
 
 
 def _judge_quorums(

@@ -19,10 +19,15 @@ from govraft.core.model.ids import ROOT_DOMAIN, canonical_uid, parse_uid
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.errors import InputError, RejectedError
 
-__all__ = ["Examine", "examine_proposal"]
+__all__ = ["Examine", "examine_proposal", "needs_examination"]
 
 Examine = Callable[[str, Mapping[str, str], list[dict[str, Any]] | None], Awaitable[None]]
 """Parses and type-checks policies and entities where a crash hurts nobody; raises `InputError`."""
+
+
+def needs_examination(command: Command) -> bool:
+    """Whether the command may bring content that has to be parsed before it is proposed."""
+    return isinstance(command, PolicyPublish | EntityPut | EntityPatch | ProposalOpen)
 
 
 async def examine_proposal(machine: Machine, command: Command, examine: Examine) -> None:

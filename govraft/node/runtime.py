@@ -93,6 +93,8 @@ class NodeRuntime:
         self._write_began = 0.0
         self._is_halted = False
         self._submitted: set[asyncio.Future[dict[str, object]]] = set()
+        self._is_answering = False
+        """Whether checks wait that can be answered, but were too many for one turn."""
         self._waiting: dict[asyncio.Future[Verdict], _WaitingCheck] = {}
         self._listeners: list[Callable[[], None]] = []
 
@@ -162,8 +164,8 @@ class NodeRuntime:
         future.add_done_callback(self._forget)
         return future
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_ms: int) -> dict[str, object]:
-        """Hand in a command and wait for its receipt.
+    async def submit(self, envelope: bytes, *, wait: str, timeout_ms: int, at_least: int = 0) -> dict[str, object]:
+        """Hand in a command and wait for its receipt; see `Submissions.submit`.
 
         Raises:
             GovraftError: Refused, not done, or the outcome is unknown.
@@ -182,7 +184,9 @@ class NodeRuntime:
 
         self._submitted.add(future)
         future.add_done_callback(self._submitted.discard)
-        self._guarded(lambda: self._core.submit(envelope, wait=wait, timeout_ms=timeout_ms, done=done))
+        self._guarded(
+            lambda: self._core.submit(envelope, wait=wait, timeout_ms=timeout_ms, done=done, at_least=at_least)
+        )
         self.wake()
         return await future
 
@@ -208,11 +212,18 @@ class NodeRuntime:
         self._is_awake = False
         if self._is_halted:
             return
-        self._guarded(self._core.settle)
+        # SAFETY: checks that waited for a certificate are answered before the next batch, which would keep them waiting
+        # until their time is over (test_runtime.py::test_checks_that_waited_are_answered_before_the_next_batch).
+        self._guarded(self._answer_waiting)
+        self._guarded(self._settle)
         self._pump()
         self._guarded(self._answer_waiting)
         for listener in list(self._listeners):
             listener()
+
+    def _settle(self) -> None:
+        if self._core.settle(is_held=self._is_answering):
+            self.wake()
 
     def _pump(self) -> None:
         """Take the core's effects, unless a write is under way: then they gather for the next one."""
@@ -256,7 +267,9 @@ class NodeRuntime:
             if send.peer == self._node_id:
                 self.on_frame(send.peer, send.channel, send.payload)
             else:
-                self._peers.send(send.peer, send.channel, send.payload)
+                is_handed = self._peers.send(send.peer, send.channel, send.payload)
+                if send.told is not None:
+                    send.told(is_handed)
         for call in effects.after:
             if self._is_halted:
                 return
@@ -285,6 +298,7 @@ class NodeRuntime:
         self._save_snapshot()
 
     def _answer_waiting(self) -> None:
+        self._is_answering = False
         if not self._waiting:
             return
         now = self._clock.boottime()
@@ -298,6 +312,7 @@ class NodeRuntime:
             if future.done() or (vain is not None and now < item.deadline):
                 continue
             if looked >= CHECKS_PER_TURN or perf_counter() > end:
+                self._is_answering = True
                 self.wake()
                 break
             looked += 1

@@ -12,6 +12,7 @@ from typing import Any
 
 from govraft.core.convergence.messages import EPOCHS_PER_MESSAGE
 from govraft.core.model import limits
+from govraft.core.model.commands import Command
 from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.core.model.outcome import Rejected, Rejection
 from govraft.core.model.reasons import Reason
@@ -34,9 +35,11 @@ from govraft.node.authorization import Authorization, Granted
 from govraft.node.authorizing import Authorizer
 from govraft.node.decision_keeper import DecisionKeeper
 from govraft.node.evidence_reads import evidence_reads
+from govraft.node.gate import Standing
 from govraft.node.grant_reads import grant_reads
 from govraft.node.proposals import Examine, examine_proposal
 from govraft.node.runtime import NodeRuntime
+from govraft.node.submissions.answers import unavailable
 from govraft.node.world_reads import world_reads
 from govraft.ports.clock import Clock
 from govraft.version import VERSION
@@ -119,8 +122,11 @@ class NodeService:
         lease = None if self._runtime.is_halted else self._core.gate.standing().lease
         return lease is not None and lease.seq == verdict.seq
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool) -> dict[str, Any]:
+    async def submit(
+        self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int = 0
+    ) -> dict[str, Any]:
         """Hand in a signed command; policies and entities are parsed in isolation first."""
+        standing = self._core.gate.standing(at_least)
         # Whoever may not command must not make the node start processes: the machine is asked first.
         command = self._core.machine.examine(envelope, self._clock.wall())
         if isinstance(command, Rejected):
@@ -131,14 +137,27 @@ class NodeService:
                 message = f"`{known.command_id}` was used already: {known.outcome} at seq {known.seq}"
                 raise RejectedError(message, code=Rejection.DUPLICATE_COMMAND.value, seq=known.seq)
         else:
-            await examine_proposal(self._core.machine, command, self._examine_in_turn)
+            await self._examine_content(command, standing, at_least)
+        timeout_ms = max(1, int(timeout_s * 1000))
         try:
-            return await self._runtime.submit(envelope, wait=wait, timeout_ms=max(1, int(timeout_s * 1000)))
+            return await self._runtime.submit(envelope, wait=wait, timeout_ms=timeout_ms, at_least=at_least)
         except RejectedError as error:
             # SAFETY: a node that lags may reject what an earlier try has put into the log: only the log's word is final
             # for somebody who asks again; test_service.py::test_a_rejected_retry_says_nothing_of_the_earlier_try
             if retry and "seq" not in error.diagnostics():
                 raise RejectedError(str(error), code=error.code, definite=False) from error
+            raise
+
+    async def _examine_content(self, command: Command, before: Standing, at_least: int) -> None:
+        """Parse what the command brings; refuse it for good only if the schema that it has to fit is the newest."""
+        try:
+            await examine_proposal(self._core.machine, command, self._examine_in_turn)
+        except RejectedError as error:
+            # SAFETY: an old state refuses what fits the newest one
+            # (test_service.py::test_content_is_refused_for_good_under_a_live_lease_only).
+            if before.lease is None or self._core.gate.standing(at_least).lease is None:
+                message = f"this node has no live certificate; by its own state: {error}"
+                raise unavailable(message, definite=True) from error
             raise
 
     async def check_signed(self, request: Request, *, at_least: int) -> dict[str, Any]:

@@ -92,6 +92,11 @@ class Sequencer(Protocol):
         """Stop leading, and do not stand for election for so long. Nothing happens if this member does not lead."""
         ...
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `turn` left committed entries that it could have handed on: another turn goes on there."""
+        ...
+
     def entry(self, index: int) -> bytes | None:
         """The entry that `on_commit` was given with that Raft index, or None."""
         ...

@@ -72,9 +72,11 @@ class StubService:
         del at_least, explain
         return self.decide(request)
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool) -> Receipt | Mapping[str, Any]:
+    async def submit(
+        self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int
+    ) -> Receipt | Mapping[str, Any]:
         """Keep the envelope and answer by `receipt`."""
-        del wait, timeout_s, retry
+        del wait, timeout_s, retry, at_least
         self.submitted.append(envelope)
         return self.receipt(envelope)
 

@@ -23,7 +23,8 @@ from govraft.core.machine.state import Changes
 from govraft.core.model.outcome import Rejected
 from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.node.effects import Effects
-from govraft.node.submissions import Done, Submissions, _Ticket
+from govraft.node.submissions import Done, Submissions
+from govraft.node.submissions.tickets import Ticket
 from govraft.ports.sequencer import Sequencer
 
 RAW = b"raw:"
@@ -36,15 +37,17 @@ class Reckless(Submissions):
         super().__init__(**arguments)
         self._raw: list[bytes] = []
 
-    def submit(self, envelope: bytes, wait: str, timeout_ms: int, done: Done) -> None:
+    def submit(self, envelope: bytes, wait: str, timeout_ms: int, done: Done, *, at_least: int = 0) -> None:
+        del at_least
         if envelope.startswith(RAW):
             self._raw.append(envelope.removeprefix(RAW))
             done({"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": "raw"})
             return
         name = digest("envelope", envelope)
         deadline = BoottimeNs(self._clock.boottime() + timeout_ms * NS_PER_MS)
-        self._count += 1
-        self._tickets.setdefault(name, []).append(_Ticket(name, envelope, "hostile", wait, deadline, done))
+        ticket = Ticket(name, envelope, "hostile", wait, deadline, deadline, done)
+        self._places.take(ticket)
+        self._tickets.setdefault(name, []).append(ticket)
 
     def turn(self, sequencer: Sequencer, effects: Effects) -> None:
         while self._raw and sequencer.is_leader:

@@ -62,7 +62,7 @@ def test_a_leaders_queue_is_shared_too(sim: SimCluster) -> None:
     flood = [sim.quarantine(f"c{number}") for number in range(5)]
     for envelope in (*flood, publish(sim)):
         leader.on_frame("node-3", SUBMISSION, pack({"digest": digest("envelope", envelope), "envelope": envelope}))
-    assert len(leader.submissions._queue) == 4
+    assert len(leader.submissions._proposer.queue) == 4
     sim.step(300)
     assert leader.machine.seq == 1 + 4
     assert leader.machine.policy_versions

@@ -56,7 +56,7 @@ from govraft.adapters.engine.membership import Membership, sort_members
 from govraft.adapters.engine.pinned import SyncObj, SyncObjConf, Transport
 from govraft.adapters.engine.state import EngineNode
 from govraft.adapters.engine.timing import EngineTiming
-from govraft.core.model.limits import PROPOSAL_BATCH_BYTES
+from govraft.core.model.limits import APPLIED_PER_TURN, PROPOSAL_BATCH_BYTES
 from govraft.errors import InvariantViolation, require
 
 __all__ = ["ContainedEngine"]
@@ -79,7 +79,13 @@ class _Outbox(Transport):  # type: ignore[misc] # the engine is untyped
 
 
 class ContainedEngine(Membership, Following, SyncObj):  # type: ignore[misc] # the engine is untyped
-    """One member. All methods run inside `engine_time`."""
+    """One member. All methods run inside `engine_time`.
+
+    Attributes:
+        turn_entries: How many entries are handed on at a time: whatever else happens comes in between.
+    """
+
+    turn_entries = APPLIED_PER_TURN
 
     def __init__(
         self,
@@ -185,7 +191,8 @@ class ContainedEngine(Membership, Following, SyncObj):  # type: ignore[misc] # t
         return []
 
     def _hand_on(self) -> None:
-        while self._SyncObj__raftLastApplied < self._SyncObj__raftCommitIndex:
+        end = min(self._SyncObj__raftCommitIndex, self._SyncObj__raftLastApplied + self.turn_entries)
+        while self._SyncObj__raftLastApplied < end:
             self._SyncObj__raftLastApplied += 1
             payload, index, term = self._journal[self._SyncObj__raftLastApplied]
             if payload != NO_OP:

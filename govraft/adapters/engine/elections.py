@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from govraft.adapters.engine.frames import TERM_MAX, Committed, PreVote, PreVoteResponse, RequestVote, ResponseVote
 from govraft.adapters.engine.progress import Progress
-from govraft.adapters.engine.state import CANDIDATE, LEADER, EngineNode
+from govraft.adapters.engine.state import CANDIDATE, FOLLOWER, LEADER, EngineNode
 from govraft.adapters.engine.terms import Terms
 from govraft.errors import require
 

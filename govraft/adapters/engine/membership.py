@@ -106,15 +106,30 @@ class Membership(Replication):
         if self._journal.term_at(reached) != self._SyncObj__raftCurrentTerm:
             return
         index = before = self._SyncObj__raftCommitIndex
+        # SAFETY: whether the state is in step says nothing while committed entries are not handed on yet
+        # (test_sequencer.py::test_a_leader_commits_nothing_above_what_it_has_yet_to_hand_on).
+        if self._SyncObj__raftLastApplied < index:
+            return
         # SAFETY: what lies beyond a change is for the majority of the electorate that it makes
         # (test_engine_epochs.py::test_nothing_is_committed_beyond_a_change_that_is_not_certified).
-        while index < reached and self._is_state_in_step:
+        end = min(reached, index + self.turn_entries)
+        while index < end and self._is_state_in_step:
             index += 1
             self._SyncObj__raftCommitIndex = index
             self._hand_on()
         if index > before:
             self._journal.setRaftCommitIndex(index)
             self._SyncObj__leaderCommitIndex = index
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another turn would hand on more at once."""
+        index = self._SyncObj__raftCommitIndex
+        if self._SyncObj__raftLastApplied < index:
+            return True
+        reached = self._majority_index() if self.is_leader else 0
+        is_countable = reached > index and self._journal.term_at(reached) == self._SyncObj__raftCurrentTerm
+        return is_countable and self._is_state_in_step
 
     @property
     def _is_state_in_step(self) -> bool:

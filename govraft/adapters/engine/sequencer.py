@@ -68,7 +68,7 @@ class PysyncobjSequencer:
         read_journal: ReadJournal | None = None,
         window_entries: int = ENGINE_WINDOW_ENTRIES,
     ) -> None:
-        """Resume from what the store holds; committed entries are handed on by the first `turn`.
+        """Resume from what the store holds; committed entries are handed on by the first turns.
 
         Args:
             node_id: This node: voter, observer, or neither.
@@ -166,6 +166,11 @@ class PysyncobjSequencer:
         with self._engaged():
             self._engine.resign(seconds)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the last turn left committed entries of the own log to the next one."""
+        return self._engine.has_more
+
     def entry(self, index: int) -> bytes | None:
         """The entry with that index, or None if the journal holds none."""
         return self._journal.payload_at(index)[1:] if 1 <= index <= self._journal.last_index else None
@@ -246,6 +251,10 @@ class PysyncobjSequencer:
         require(not self._is_halted, "the engine is halted")
         with self._engaged():
             self._engine.adopt_proven_term(term, self._engine.peer(leader))
+
+    def limit_turn(self, entries: int) -> None:
+        """Hand on at most so many entries in one turn."""
+        self._engine.turn_entries = entries
 
     def turn(self) -> None:
         """One turn of the loop; see the port."""

@@ -57,6 +57,8 @@ class EngineState:
     _SyncObj__newAppendEntriesTime: float
     _SyncObj__setState: Callable[[int], None]
 
+    turn_entries: int
+
     _node_id: str
     _journal: EngineJournal
     _timing: EngineTiming

@@ -33,6 +33,7 @@ from govraft.core.model import limits
 from govraft.core.model.authority import Role
 from govraft.core.model.commands import Command, command_name, decode_command, rules_needed
 from govraft.core.model.outcome import Rejected, Rejection
+from govraft.core.model.units import time_text
 from govraft.errors import DecodeError, InputError, LimitExceededError, SignatureError
 
 __all__ = ["Admitted", "admit"]
@@ -156,7 +157,8 @@ def _check_header(command: Command, cluster_id: str, time: int) -> Rejected | No
     if command.cluster != cluster_id:
         return Rejected(Rejection.WRONG_CLUSTER, f"the command is for cluster `{command.cluster[:64]}`")
     if command.not_after <= time:
-        return Rejected(Rejection.EXPIRED, "the command's `not_after` has passed, sign it again")
+        times = f"the command's `not_after` is {time_text(command.not_after)}, and it is {time_text(time)}"
+        return Rejected(Rejection.EXPIRED, f"{times}: sign it again")
     if command.not_after > time + limits.COMMAND_VALIDITY_MS:
         return Rejected(
             Rejection.VALIDITY_TOO_LONG, f"`not_after` is over {limits.COMMAND_VALIDITY_MS} ms ahead, bring it nearer"

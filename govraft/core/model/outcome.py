@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 import msgspec
 
-__all__ = ["Applied", "Outcome", "Rejected", "Rejection"]
+__all__ = ["ABOUT_TARGET", "Applied", "Ground", "Outcome", "Rejected", "Rejection"]
+
+
+class Ground(StrEnum):
+    """What a rejection rests on: whether another node, or the same one later, may say otherwise."""
+
+    FORM = "form"
+    """The bytes and signatures, and what the genesis says: every node refuses it."""
+    STATE = "state"
+    """The state or a clock: a node that lags, or whose clock is wrong, refuses what the cluster would apply."""
 
 
 class Rejection(StrEnum):
-    """Why the machine refused an entry. The same on every node."""
+    """Why the machine refused an entry. The same on every node.
+
+    `ground` says what the refusal rests on. A code for which nothing is said rests on the state: a node then needs a
+    live lease to give it as final.
+    """
+
+    ground: Ground
+
+    def __new__(cls, code: str, ground: Ground = Ground.STATE) -> Self:
+        """A code, and what it rests on."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.ground = ground
+        return member
 
     # The entry or its envelope cannot be read.
-    ENTRY_MALFORMED = "entry_malformed"
-    ENVELOPE_MALFORMED = "envelope_malformed"
-    ENVELOPE_TOO_LARGE = "envelope_too_large"
-    PAYLOAD_TYPE_UNKNOWN = "payload_type_unknown"
-    PAYLOAD_MALFORMED = "payload_malformed"
-    PAYLOAD_NOT_CANONICAL = "payload_not_canonical"
+    ENTRY_MALFORMED = "entry_malformed", Ground.FORM
+    ENVELOPE_MALFORMED = "envelope_malformed", Ground.FORM
+    ENVELOPE_TOO_LARGE = "envelope_too_large", Ground.FORM
+    PAYLOAD_TYPE_UNKNOWN = "payload_type_unknown", Ground.FORM
+    PAYLOAD_MALFORMED = "payload_malformed", Ground.FORM
+    PAYLOAD_NOT_CANONICAL = "payload_not_canonical", Ground.FORM
     # The envelope is not authorised.
-    ENVELOPE_UNSIGNED = "envelope_unsigned"
-    SIGNATURE_INVALID = "signature_invalid"
-    KEY_DUPLICATE = "key_duplicate"
+    ENVELOPE_UNSIGNED = "envelope_unsigned", Ground.FORM
+    SIGNATURE_INVALID = "signature_invalid", Ground.FORM
+    KEY_DUPLICATE = "key_duplicate", Ground.FORM
     THRESHOLD_UNMET = "threshold_unmet"
-    WRONG_CLUSTER = "wrong_cluster"
+    WRONG_CLUSTER = "wrong_cluster", Ground.FORM
     EXPIRED = "expired"
     VALIDITY_TOO_LONG = "validity_too_long"
     DUPLICATE_COMMAND = "duplicate_command"
@@ -90,6 +113,18 @@ class Rejection(StrEnum):
     RULES_CONFLICT = "rules_conflict"
     # A defect of govraft itself, contained: the state is unchanged.
     INTERNAL_ERROR = "internal_error"
+
+
+ABOUT_TARGET = frozenset(
+    {
+        Rejection.TARGET_INVALID,
+        Rejection.TARGET_UNKNOWN,
+        Rejection.TARGET_STATE,
+        Rejection.ALREADY_QUARANTINED,
+        Rejection.ALREADY_REVOKED,
+    }
+)
+"""What a command that stops something may come to because of its target, once its signatures are found sufficient."""
 
 
 class Applied(msgspec.Struct, frozen=True):

@@ -189,6 +189,11 @@ class ScriptedSequencer:
         """As the port: links decide nothing."""
 
     @property
+    def has_more(self) -> bool:
+        """As the port: each turn hands on all."""
+        return False
+
+    @property
     def epoch(self) -> int:
         """As the port."""
         return self._epoch

@@ -223,12 +223,15 @@ class Host(Installation):
         core = self.core
         if core is None or self._dies_at("crash_in_start") or self._dies_at("crash_before_turn"):
             return
+        self._answer_waiting()
         if self._guarded(core.settle):
             if core.epochs.waiting:
                 self._world.noticed_change(self)
             self._pump()
             self._answer_waiting()
             self._world.watcher.look(self)
+            if core.sequencer.has_more:
+                self._wake()
 
     def _pump(self) -> None:
         if self.core is None or self._writing is not None:
@@ -283,7 +286,9 @@ class Host(Installation):
                 self.on_frame(send.peer, send.channel, send.payload)
             else:
                 self._world.watcher.sending(self, send)
-                self._world.network.send(self.name, send.peer, send.channel, send.payload)
+                is_handed = self._world.network.send(self.name, send.peer, send.channel, send.payload)
+                if send.told is not None:
+                    send.told(is_handed)
         if effects.after and self._dies_at("crash_before_answers"):
             return
         for call in effects.after:
@@ -352,7 +357,7 @@ class Host(Installation):
         self.crash(lands=lands)
         return True
 
-    def _guarded(self, call: Callable[..., None], *arguments: Any) -> bool:
+    def _guarded(self, call: Callable[..., object], *arguments: Any) -> bool:
         """Run a step of the core. If it raises, the node halts, as the runtime does."""
         try:
             call(*arguments)

@@ -172,6 +172,11 @@ class LyingSequencer:
         return self._inner.has_unapplied
 
     @property
+    def has_more(self) -> bool:
+        """As the port."""
+        return self._inner.has_more
+
+    @property
     def epoch(self) -> int:
         """As the port."""
         return self._inner.epoch

@@ -114,25 +114,26 @@ class Network:
 
     # Frames.
 
-    def send(self, source: str, target: str, channel: int, payload: bytes) -> None:
-        """Send one frame, or lose it."""
+    def send(self, source: str, target: str, channel: int, payload: bytes) -> bool:
+        """Send one frame, or lose it. Whether it was taken: the link is up, as far as the source knows."""
         link = self.links[source, target]
         if not link.is_up:
             self.dropped += 1
-            return
+            return False
         frame = _Frame(link.session, self._life(target), self._identity(source), channel, payload)
         if link.blocks:
             self._hold(link, frame)
-            return
+            return True
         weather, rng = self.weather, link.rng
         copies = 1
         if not self.is_stream:
             if weather.loss and rng.random() * 100 < weather.loss:
                 self.dropped += 1
-                return
+                return True
             copies += weather.duplication > 0 and rng.random() * 100 < weather.duplication
         for _ in range(copies):
             self._launch(link, frame)
+        return True
 
     def _launch(self, link: Link, frame: _Frame) -> None:
         weather, rng = self.weather, link.rng

@@ -125,7 +125,7 @@ class World:
     def _make_engine(self, host: Host, given: dict[str, Any]) -> Sequencer:
         configuration = self.plan.configuration
         low, high = configuration.election_ms
-        return PysyncobjSequencer(
+        engine = PysyncobjSequencer(
             node_id=host.name,
             timing=EngineTiming(
                 configuration.heartbeat_ms / 1_000, low / 1_000, high / 1_000, configuration.lease_ms / 1_000
@@ -135,6 +135,8 @@ class World:
             read_journal=host.disk.read_journal,
             **given,
         )
+        engine.limit_turn(stream(configuration.seed, "turns").choice((1, 2, 5, 100)))
+        return engine
 
     def node_started(self, host: Host) -> None:
         """A life began."""

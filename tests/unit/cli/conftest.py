@@ -49,7 +49,9 @@ class MachineNode:
     def holds(self, verdict: object) -> bool:
         return True
 
-    async def submit(self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool = False) -> dict[str, Any]:
+    async def submit(
+        self, envelope: bytes, *, wait: str, timeout_s: float, retry: bool = False, at_least: int = 0
+    ) -> dict[str, Any]:
         now = WallMs(time.time_ns() // 1_000_000)
         examined = self.machine.examine(envelope, now)
         if isinstance(examined, Rejected):

@@ -147,7 +147,7 @@ def test_too_few_or_wrong_keys_are_refused_here(cluster) -> None:
 def test_a_rejection_after_an_unknown_outcome_is_final_only_if_the_node_says_so(cluster, final: bool) -> None:
     retries: list[bool] = []
 
-    async def submit(envelope: bytes, *, wait: str, timeout_s: float, retry: bool = False) -> object:
+    async def submit(envelope: bytes, *, wait: str, timeout_s: float, retry: bool = False, at_least: int = 0) -> object:
         retries.append(retry)
         if not retry:
             raise AvailabilityError("lost", code="timed_out", definite=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from govraft.api.peer_credentials import PeerRules
-from govraft.errors import AvailabilityError
+from govraft.errors import AvailabilityError, RejectedError
 from govraft.testing.node_stub import NodeStub
 
 AGENT = 'Agent::"a"'
@@ -50,7 +50,7 @@ def test_an_unknown_outcome_is_asked_again_with_the_same_envelope(cluster) -> No
     seen: list[tuple[bytes, bool]] = []
     real = cluster.node.submit
 
-    async def submit(envelope: bytes, *, wait: str, timeout_s: float, retry: bool):
+    async def submit(envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int):
         seen.append((envelope, retry))
         if len(seen) == 1:
             raise AvailabilityError("lost", code="outcome_unknown", definite=False)
@@ -61,8 +61,65 @@ def test_an_unknown_outcome_is_asked_again_with_the_same_envelope(cluster) -> No
     assert seen == [(seen[0][0], False), (seen[0][0], True)]
 
 
+@pytest.fixture
+def said(cluster, cut_off) -> list[str]:
+    """What the two nodes are asked, in order: `n0 retry=False`. The first one brings nothing through, and looks able."""
+    asked: list[str] = []
+    cut_off.read_status = cluster.node.read_status
+    real = cluster.node.submit
+
+    async def first(envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int):
+        asked.append(f"n0 {retry=} {at_least=}")
+        raise AvailabilityError("this node reaches no leader", code="unavailable")
+
+    async def second(envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int):
+        asked.append(f"n1 {retry=} {at_least=}")
+        return await real(envelope, wait=wait, timeout_s=timeout_s, retry=retry)
+
+    cut_off.submit, cluster.node.submit = first, second
+    return asked
+
+
+def test_a_node_that_is_unavailable_is_passed_over_for_the_next_one(cluster, said: list[str]) -> None:
+    """Nothing was proposed there: the next one may judge the command anew."""
+    assert cluster(*REVOKE, "--at-least", "1").code == 0
+    assert said == ["n0 retry=False at_least=1", "n1 retry=False at_least=1"]
+
+
+def test_one_unknown_answer_makes_all_unknown(cluster, cut_off, said: list[str]) -> None:
+    """The first node may have brought the command to a leader; what the second refuses may still take effect."""
+
+    async def lost(envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int):
+        said.append("n0")
+        raise RejectedError("the leader says no", code="policy_unknown", definite=False)
+
+    async def refused(envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int):
+        said.append(f"n1 {retry=}")
+        raise RejectedError("no", code="policy_unknown", definite=not retry)
+
+    cut_off.submit, cluster.node.submit = lost, refused
+    done = cluster(*REVOKE, "--timeout", "1")
+    assert said[:2] == ["n0", "n1 retry=True"]
+    assert done.code == 3
+    assert "[outcome_unknown]" in done.err
+
+
+def test_when_all_are_unavailable_nothing_was_done(cluster, said: list[str]) -> None:
+    async def neither(envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int):
+        said.append("n1")
+        raise AvailabilityError("this node reaches no leader", code="unavailable")
+
+    cluster.node.submit = neither
+    done = cluster(*REVOKE, "--timeout", "1")
+    assert said[1] == "n1"
+    assert len(said) > 2, "asked again: a leader may be elected meanwhile"
+    assert done.code == 3
+    assert "[unavailable]" in done.err
+    assert "unknown" not in done.err
+
+
 def test_an_outcome_that_stays_unknown_is_said_to_be(cluster) -> None:
-    async def submit(envelope: bytes, *, wait: str, timeout_s: float, retry: bool):
+    async def submit(envelope: bytes, *, wait: str, timeout_s: float, retry: bool, at_least: int):
         raise AvailabilityError("lost", code="outcome_unknown", definite=False)
 
     cluster.node.submit = submit

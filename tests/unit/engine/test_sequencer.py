@@ -52,6 +52,44 @@ class Single:
         )
 
 
+def test_one_turn_hands_on_only_so_many(timing: EngineTiming) -> None:
+    """The rest is known to be committed meanwhile, so that nobody answers on a state in between."""
+    single = Single(timing, ["a"])
+    sequencer = single.sequencer
+    sequencer.limit_turn(2)
+    sequencer.turn()
+    sequencer.made_durable(sequencer.mark())
+    sequencer.turn()
+    for number in range(5):
+        sequencer.propose(b"%d" % number)
+    sequencer.made_durable(sequencer.mark())
+    counts = []
+    for _ in range(6):
+        sequencer.turn()
+        counts.append((len(single.applied), sequencer.has_more, sequencer.has_unapplied))
+    assert counts[0][:2] == (2, True)
+    assert (5, False, False) in counts
+    assert [entry for _, _, entry in single.applied] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_a_leader_commits_nothing_above_what_it_has_yet_to_hand_on(timing: EngineTiming) -> None:
+    """Among it may be a change of the electorate, beyond which another majority counts."""
+    single = Single(timing, ["a"])
+    sequencer = single.sequencer
+    sequencer.turn()
+    sequencer.made_durable(sequencer.mark())
+    sequencer.turn()
+    engine = sequencer._engine
+    for number in range(4):
+        sequencer.propose(b"%d" % number)
+    sequencer.made_durable(sequencer.mark())
+    engine._SyncObj__raftLastApplied -= 1
+    before = sequencer.commit_index
+    engine.commit()
+    assert sequencer.commit_index == before
+    assert sequencer.has_more
+
+
 def test_it_is_a_sequencer(timing: EngineTiming) -> None:
     sequencer: Sequencer = Single(timing, ["a"]).sequencer
     assert (sequencer.term, sequencer.commit_index, sequencer.last_index) == (0, 0, 0)

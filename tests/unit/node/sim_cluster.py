@@ -27,6 +27,7 @@ from govraft.core.model.commands import (
     EntityFields,
     EntityPut,
     Quarantine,
+    Release,
     TargetKind,
     encode_command,
     payload_type,
@@ -284,6 +285,8 @@ class Network:
     def release(self, node: SimNode, effects: Effects) -> None:
         for send in effects.sends:
             self.send(node.id, send.peer, send.channel, send.payload)
+            if send.told is not None:
+                send.told((node.id, send.peer) not in self.cut)
         for call in effects.after:
             call()
         if effects.snapshot is not None:
@@ -381,6 +384,11 @@ class Signing:
         """A signed command that works once."""
         target = target or f'Agent::"{command_id}"'
         command = Quarantine(**self.header(command_id), kind=kind, id=target, reason="test")
+        return self.envelope(command, "operator-1")
+
+    def lift(self, command_id: str, target: str) -> bytes:
+        """A signed command that ends the quarantine of a subject."""
+        command = Release(**self.header(command_id), kind=TargetKind.SUBJECT, id=target, reason="test")
         return self.envelope(command, "operator-1")
 
     def put(self, command_id: str, uid: str = 'Agent::"a"', parents: tuple[str, ...] = ()) -> bytes:

@@ -44,7 +44,7 @@ class FakeCore:
     def on_link(self, peer, *, up, rules):
         self.links.append((peer, up, rules))
 
-    def settle(self):
+    def settle(self, *, is_held=False):
         self.settled += 1
         self.on_settle()
 
@@ -60,7 +60,7 @@ class FakeCore:
     def deny_waiting(self, at_least):
         return Deny(Reason.SYNCHRONIZING)
 
-    def submit(self, envelope, *, wait, timeout_ms, done):
+    def submit(self, envelope, *, wait, timeout_ms, done, at_least):
         self.done.append(done)
 
 
@@ -343,6 +343,56 @@ def test_a_waiting_check_is_answered_when_the_core_can():
         bench.core.verdict = ALLOW
         bench.runtime.wake()
         assert await future is ALLOW
+
+    run(test)
+
+
+def test_checks_that_waited_are_answered_before_the_next_batch(monkeypatch):
+    """The next batch closes the gate again: at once, where one node is a quorum."""
+    monkeypatch.setattr(runtime_module, "CHECKS_PER_TURN", 3)
+
+    async def test(bench: Bench) -> None:
+        said: list[str] = []
+
+        def settle(*, is_held: bool = False) -> bool:
+            said.append("held" if is_held else "batch")
+            if not is_held:
+                bench.core.verdict = None
+            return False
+
+        futures = [bench.runtime.check(REQUEST, 0) for _ in range(8)]
+        await turns()
+        bench.core.settle = settle
+        bench.core.verdict = ALLOW
+        bench.runtime.wake()
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*futures) == [ALLOW] * 8
+        await turns()
+        # Three at a look, two looks a turn; then the batch that was held back.
+        assert said[:2] == ["held", "batch"]
+
+    run(test)
+
+
+def test_a_turn_that_leaves_more_to_do_is_followed_by_another():
+    async def test(bench: Bench) -> None:
+        left = [True, True, False]
+        bench.core.settle = lambda *, is_held=False: bool(left) and left.pop(0)
+        bench.runtime.wake()
+        await bench.eventually(lambda: not left)
+
+    run(test)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_whoever_asks_is_told_whether_the_network_took_a_frame(taken):
+    async def test(bench: Bench) -> None:
+        told: list[bool] = []
+        bench.peers.send = lambda peer, channel, payload: taken
+        bench.core.effects.sends.append(Send("b", 3, b"x", told.append))
+        bench.runtime.wake()
+        await bench.eventually(lambda: told)
+        assert told == [taken]
 
     run(test)
 

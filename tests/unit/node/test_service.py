@@ -3,9 +3,11 @@ import asyncio
 import pytest
 
 from govraft.core.model.commands import EntityFields, EntityPut, PolicyPublish
+from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.errors import AvailabilityError, InputError, LimitExceededError, RejectedError
 from govraft.node import service as service_module
+from govraft.node.gate import Standing
 from govraft.node.service import NodeService
 
 
@@ -19,7 +21,8 @@ class FakeRuntime:
     def check(self, request, at_least):
         return self.core.check(request, at_least=at_least)
 
-    async def submit(self, envelope, *, wait, timeout_ms):
+    async def submit(self, envelope, *, wait, timeout_ms, at_least):
+        self.at_least = at_least
         self.submitted.append((envelope, wait, timeout_ms))
         return {"seq": 1}
 
@@ -135,6 +138,26 @@ def test_what_does_not_pass_examination_is_not_proposed(bench, code, expected):
         bench.submit(bench.sim.envelope(put, "operator-1"))
     assert caught.value.code == "entity_invalid"
     assert bench.runtime.submitted == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_content_is_refused_for_good_under_a_live_lease_only(bench, when):
+    """The schema that it does not fit may be an old one. It is not handed on either: nobody else would parse it."""
+    gate, standing = bench.core.gate, bench.core.gate.standing
+    answers = {"before": [0, 1], "after": [1, 0]}[when]
+    lost = Standing(None, Reason.LEASE_EXPIRED)
+    gate.standing = lambda at_least=0: standing(at_least) if answers.pop(0) else lost
+    bench.failure = InputError("bad", code="policy_hazardous")
+    with pytest.raises(AvailabilityError) as caught:
+        bench.submit(publish(bench.sim, "permit(principal, action, resource);"))
+    assert (caught.value.code, caught.value.definite) == ("unavailable", True)
+    assert bench.runtime.submitted == []
+
+
+def test_the_seq_that_its_author_asks_for_is_handed_on(bench):
+    envelope = bench.sim.quarantine("c")
+    asyncio.run(bench.service.submit(envelope, wait="effective", timeout_s=0.5, retry=False, at_least=7))
+    assert bench.runtime.at_least == 7
 
 
 def test_an_examination_that_cannot_be_made_proposes_nothing(bench):
@@ -293,7 +316,7 @@ def test_a_halted_node_has_nothing_to_watch(bench):
 def test_a_rejected_retry_says_nothing_of_the_earlier_try(bench, retry, seq, definite):
     """Unless it is the log that rejected it."""
 
-    async def submit(envelope, *, wait, timeout_ms):
+    async def submit(envelope, *, wait, timeout_ms, at_least):
         raise RejectedError("no", code="policy_unknown", **({"seq": seq} if seq else {}))
 
     bench.runtime.submit = submit

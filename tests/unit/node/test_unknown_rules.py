@@ -69,3 +69,23 @@ def test_it_says_nothing_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
         core.settle()
         assert all(send.channel != core_module.RAFT_CHANNEL for send in core.take_effects().sends)
     assert gate_module.explain_unknown_rules(FUTURE) in core.gate.standing().message
+
+
+def test_the_leader_waits_for_every_member() -> None:
+    """Nobody is left behind: a member that is away, or runs an older version, is named."""
+    sim = Cluster()
+    raising = sim.envelope(ClusterRules(**sim.header("raise"), to=FUTURE), "root-1")
+    leader = sim.leader
+    known = leader.core.submissions.peer_rules
+    assert known == dict.fromkeys(sim.nodes, RULES_NEWEST)
+    known.update(dict.fromkeys(sim.nodes, FUTURE))
+    other = next(name for name in sim.nodes if name != leader.id)
+    for old in (RULES_NEWEST, None):
+        known[other] = old
+        if old is None:
+            del known[other]
+        answers = sim.submit(leader.id, raising)
+        sim.run_until(lambda: answers)  # noqa: B023 - run at once
+        assert (answers[0].code, answers[0].definite) == ("rules_not_known", True)
+        assert f"`{other}`" in str(answers[0])
+    assert leader.core.machine.rules == RULES_NEWEST
