@@ -189,6 +189,8 @@ class _Daemon:
             _log.info("node started", node=self._config.node_id, cluster=self._genesis.cluster_id, seq=core.machine.seq)
             if core.epochs.absence:
                 _log.warning("node denies everything", why=core.epochs.absence)
+            if core.convergence.cosigner.is_late:
+                _log.warning("store is late", next="it asks the other voters what they acked; see `govraft status`")
             _notify("READY=1")
             await self._stopped.wait()
         finally:

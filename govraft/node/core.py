@@ -119,6 +119,8 @@ class NodeCore:
         self.epochs = Epochs(genesis, stored, settings.node_id, settings.public_key, is_valid)
         found = find_snapshot(stored, genesis, self.epochs.history, is_valid)
         self.sequencer = self._make_sequencer(make_sequencer, stored, found)
+        if stored.late:
+            self.sequencer.withhold_votes()
         self._indexes = array("Q")
         if found is None:
             self.machine = Machine(genesis)
@@ -308,7 +310,7 @@ class NodeCore:
     def _send_raft(self, peer: str, frame: bytes) -> None:
         # An isolated node never probes: if the others elected it, nobody would get a lease again. So it is silent as
         # a voter and candidate too (test_divergence.py::test_an_isolated_node_never_leads).
-        if self.convergence.isolation is not None:
+        if self.convergence.isolation is not None or self.convergence.late_store.is_silent(self._clock.boottime()):
             return
         self._effects.sends.append(Send(peer, RAFT_CHANNEL, frame))
 

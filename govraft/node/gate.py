@@ -145,6 +145,8 @@ class Gate:
         convergence, now = self._convergence, self._clock.boottime()
         if not convergence.cosigner.is_ready(now):
             return Standing(None, Reason.NODE_STARTING, "waiting until grants of an earlier life are over")
+        if convergence.late_store.waits_for:
+            return Standing(None, Reason.NODE_STARTING, convergence.late_store.waits_for)
         diagnosis = convergence.diagnosis
         if diagnosis.reason is not None:
             return Standing(None, diagnosis.reason, diagnosis.message)

@@ -38,6 +38,9 @@ class Elections(EngineState):
 
     def _SyncObj__connectedToAnyone(self) -> bool:
         """Whether to stand for election now: stock code asks exactly when the election deadline has passed (H13)."""
+        if not self.may_vote:
+            self._postpone_election()
+            return False
         behind = self._state_behind
         if behind is not None:
             # It must not lead by an electorate that its own state does not know yet. Asking as a candidate of the
@@ -103,7 +106,18 @@ class Elections(EngineState):
         self.faults["earlier_epoch"] += 1
         return True
 
+    def release_votes(self) -> None:
+        """Take part in elections from the next term on."""
+        if not self.may_vote and self._SyncObj__selfNode is not None and self._SyncObj__votedForNodeId is None:
+            # SAFETY: the forgotten vote may have been cast in this very term; that it is cast again, for itself, helps
+            # nobody (test_late_votes.py::test_no_vote_is_cast_in_the_term_in_which_votes_are_released).
+            self._SyncObj__setCurrentTerm(self._SyncObj__raftCurrentTerm, self._node_id)
+        self.may_vote = True
+
     def _on_pre_vote(self, node: EngineNode, message: PreVote) -> None:
+        if not self.may_vote:
+            self.faults["vote_withheld"] += 1
+            return
         if self._is_of_earlier_epoch(message):
             commit = self._SyncObj__raftCommitIndex
             if commit > 0:
@@ -136,6 +150,11 @@ class Elections(EngineState):
             journal.setRaftCommitIndex(index)
 
     def _on_request_vote(self, node: EngineNode, message: RequestVote) -> None:
+        # SAFETY: a voter that has forgotten the log would help a candidate without it to lead
+        # (test_late_votes.py::test_a_late_node_neither_votes_nor_stands).
+        if not self.may_vote:
+            self.faults["vote_withheld"] += 1
+            return
         if self._is_of_earlier_epoch(message):
             return
         if message.term < self._SyncObj__raftCurrentTerm or self._is_content():

@@ -185,6 +185,12 @@ class ScriptedSequencer:
         self._epoch = epoch
         require(len(voters) > 0 and epoch > 0 and not {*voters} & {*observers}, "an electorate has voters")
 
+    def withhold_votes(self) -> None:
+        """As the port: nobody votes."""
+
+    def release_votes(self) -> None:
+        """As the port: nobody votes."""
+
     def turn(self) -> None:
         """As the port."""
         log = self._adversary.logs[self._view.log]

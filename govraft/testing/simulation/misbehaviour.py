@@ -175,6 +175,14 @@ class LyingSequencer:
         """As the port."""
         self._inner.set_voters(voters, observers, epoch, led_term=led_term)
 
+    def withhold_votes(self) -> None:
+        """As the port."""
+        self._inner.withhold_votes()
+
+    def release_votes(self) -> None:
+        """As the port."""
+        self._inner.release_votes()
+
     def entry(self, index: int) -> bytes | None:
         """As the port."""
         return self._inner.entry(index)

@@ -15,6 +15,7 @@ class Leading:
             origin=world.origin,
             cluster=world.cluster,
             recent_ns=300 * NS_PER_MS,
+            open_ns=990 * 10**6,
             signing=world.signing("a"),
         )
 
