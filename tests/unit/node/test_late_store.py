@@ -494,3 +494,19 @@ def test_a_late_node_is_refused_by_name() -> None:
     sim.start("node-3")
     sim.nodes["node-3"].core.convergence.late_store.turn = lambda now, effects: False
     sim.run_until(lambda: sim.nodes["node-3"].core.convergence.last_refusal is Refusal.LATE)
+
+
+def test_the_voters_after_a_change_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has applied a change of the members waits for its certificate, and counts the voters after it."""
+    sim = running()
+    lose(sim, "node-3")
+    shown_to_nobody(sim)
+    sim.start("node-3")
+    epochs = sim.nodes["node-3"].core.epochs
+    kind = type("Waiting", (type(epochs),), {"uncertified": 2})
+    monkeypatch.setattr(epochs, "__class__", kind)
+    sim.step(4_000)
+    assert late(sim, 3)
+    assert "the change of members at seq 2 is not certified" in waits_for(sim, 3)
+    monkeypatch.undo()
+    sim.run_until(lambda: not late(sim, 3))
