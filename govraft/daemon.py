@@ -212,6 +212,8 @@ class _Daemon:
             _log.info("node started", node=self._config.node_id, cluster=self._genesis.cluster_id, seq=core.machine.seq)
             if core.epochs.absence:
                 _log.warning("node denies everything", why=core.epochs.absence)
+            if core.convergence.cosigner.is_late:
+                _log.warning("store is late", next="it asks the other voters what they acked; see `govraft status`")
             manager.tell("READY=1")
             manager.begin_watchdog()
             await self._stopped.wait()

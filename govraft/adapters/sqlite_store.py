@@ -34,6 +34,7 @@ from govraft.ports.store import (
     AddEquivocation,
     AddLeaf,
     Append,
+    EndLate,
     JournalEntry,
     SetCosigner,
     SetHardState,
@@ -254,6 +255,8 @@ class SqliteStore:
             case SetIsolation(isolation):
                 row = store_rows.record_row("isolation", isolation)
                 execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?)", row)
+            case EndLate():
+                pass  # The summary tells.
 
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:
@@ -277,7 +280,9 @@ class SqliteStore:
         return CorruptionError(message, path=str(self._path))
 
 
-def create_store(path: Path, *, cluster_id: str, node_id: str, beginning: StoreBeginning = _NOTHING) -> None:
+def create_store(
+    path: Path, *, cluster_id: str, node_id: str, late: bool, beginning: StoreBeginning = _NOTHING
+) -> None:
     """Make the store of a node that has never run; its directory exists.
 
     A node that finds no store refuses to start: an empty one in the place of a lost one would have forgotten what the
@@ -288,6 +293,7 @@ def create_store(path: Path, *, cluster_id: str, node_id: str, beginning: StoreB
         path: The database file.
         cluster_id: Hex digest of the genesis.
         node_id: Whose store it is.
+        late: Whether the node may have run before, for all that the caller can know.
         beginning: Verified: what a node that joins has not to be told by the others.
 
     Raises:
@@ -302,7 +308,7 @@ def create_store(path: Path, *, cluster_id: str, node_id: str, beginning: StoreB
         # of a lost store; test_store_creation.py::test_a_guard_of_a_store_that_was_opened_stands_in_the_way
         if guard.writes:
             raise _made_already(guard_path(path))
-        _create_files(path, guard, cluster_id, node_id, beginning)
+        _create_files(path, guard, cluster_id, node_id, beginning, late=late)
     except sqlite3.Error as error:
         raise StorageError(f"cannot create `{path}`: {error}", path=str(path)) from error
     except OSError as error:
@@ -317,7 +323,13 @@ def _made_already(file: Path) -> StorageError:
 
 
 def _create_files(
-    path: Path, guard: StoreGuard, cluster_id: str, node_id: str, beginning: StoreBeginning = _NOTHING
+    path: Path,
+    guard: StoreGuard,
+    cluster_id: str,
+    node_id: str,
+    beginning: StoreBeginning = _NOTHING,
+    *,
+    late: bool = False,
 ) -> None:
     if guard.writes:
         message = (
@@ -330,7 +342,7 @@ def _create_files(
         leftover.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     with contextlib.closing(connect(draft, "rw")) as connection:
-        build_schema(connection, draft, cluster_id, node_id, beginning)
+        build_schema(connection, draft, cluster_id, node_id, beginning, late=late)
     guard.mark(0, sync=True)
     # The guard has its name for good: SQLite synced the directory since, for its journal.
     # SAFETY: a file is there whole or not at all; test_sqlite_store.py::test_an_interrupted_creation_is_repeated

@@ -113,6 +113,8 @@ def _examine_rows(connection: sqlite3.Connection, copy: Path, writes: int | None
         records = f"last signed seq {summary.cosigner_seq}"
         if state.isolation is not None:
             records += f"; the node isolated itself: {state.isolation.detail}"
+        if state.late:
+            records += "; the store is late: others have yet to tell what the node may have signed"
         if writes is not None and summary.writes < writes:
             records = f"they are older than the guard by {writes - summary.writes} writes: a copy, or the log is lost"
             return [Finding("records", Condition.DAMAGED, records), *_row_findings(defects, counts)]

@@ -38,7 +38,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def build_schema(
-    connection: sqlite3.Connection, path: Path, cluster_id: str, node_id: str, beginning: StoreBeginning
+    connection: sqlite3.Connection, path: Path, cluster_id: str, node_id: str, beginning: StoreBeginning, *, late: bool
 ) -> None:
     """Make the tables of a store that has never been used, with what its node is to begin with."""
     require(cluster_id and node_id, "a store belongs to one node of one cluster")
@@ -59,6 +59,7 @@ def build_schema(
         leaf_count=leaf_count,
         epoch_seqs=tuple(stored.seq for stored in beginning.epochs),
         hard_state=beginning.hard_state,
+        late=late,
     )
     connection.execute(PUT_RECORD, store_rows.record_row("summary", store_rows.Summary.of(progress, 0)))
     connection.execute(PUT_RECORD, store_rows.record_row("hard_state", beginning.hard_state))

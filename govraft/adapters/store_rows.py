@@ -12,11 +12,11 @@ import sqlite3
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from govraft.adapters.store_rules import ROOT_BYTES, Progress, commit_index_bound
+from govraft.adapters.store_rules import ROOT_BYTES, Progress, Summary, commit_index_bound
 from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.errors import CorruptionError, StorageError
 from govraft.ports.store import (
@@ -99,42 +99,6 @@ _MACHINE_FAILURES = frozenset(
 )
 
 T = TypeVar("T")
-
-
-class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the store says about itself; written with every batch.
-
-    Attributes:
-        writes: Number of the last write; the guard repeats it.
-        cosigner_seq: 0 when there is no cosigner record.
-    """
-
-    # More would not fit into the guard.
-    writes: Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)]
-    journal_first: int
-    journal_last: int
-    leaf_count: int
-    epoch_count: int
-    cosigner_seq: int
-    isolated: bool
-
-    @property
-    def journal_count(self) -> int:
-        """How many journal entries there are."""
-        return self.journal_last - self.journal_first + 1 if self.journal_first else 0
-
-    @classmethod
-    def of(cls, progress: Progress, writes: int) -> Summary:
-        """The summary of `progress` after write number `writes`."""
-        return cls(
-            writes=writes,
-            journal_first=progress.journal_first,
-            journal_last=progress.journal_last,
-            leaf_count=progress.leaf_count,
-            epoch_count=len(progress.epoch_seqs),
-            cosigner_seq=progress.cosigner.seq if progress.cosigner else 0,
-            isolated=progress.isolation is not None,
-        )
 
 
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
@@ -239,6 +203,7 @@ def read_state(connection: sqlite3.Connection, path: Path, *, has_run_before: bo
             for name in sorted(records)
             if name.startswith(_EQUIVOCATION)
         ),
+        late=summary.late,
     )
     _check_rows(connection, summary, path)
     _check_summary(state, summary, path)
@@ -255,6 +220,7 @@ def progress_of(state: StoredState, summary: Summary) -> Progress:
         hard_state=state.hard_state,
         cosigner=state.cosigner,
         isolation=state.isolation,
+        late=state.late,
     )
 
 

@@ -6,6 +6,8 @@ breaks a rule. A store writes the batch only after `advance` returned.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from govraft.core.model.genesis import FIRST_EPOCH
@@ -16,6 +18,7 @@ from govraft.ports.store import (
     AddLeaf,
     Append,
     CosignerRecord,
+    EndLate,
     HardState,
     IsolationRecord,
     SetCosigner,
@@ -27,7 +30,7 @@ from govraft.ports.store import (
     WriteOp,
 )
 
-__all__ = ["INDEX_MAX", "ROOT_BYTES", "Progress", "advance", "commit_index_bound"]
+__all__ = ["INDEX_MAX", "ROOT_BYTES", "Progress", "Summary", "advance", "commit_index_bound"]
 
 INDEX_MAX = 2**63 - 1
 ROOT_BYTES = 32
@@ -41,6 +44,7 @@ class Progress(msgspec.Struct, frozen=True):
         journal_last: Index of the last stored journal entry, `journal_first` - 1 when all were truncated.
         leaf_count: Highest stored seq.
         epoch_seqs: Seqs of the stored epochs, from epoch 2 on.
+        late: Whether the store may stand in the place of a lost one.
     """
 
     journal_first: int = 0
@@ -50,6 +54,46 @@ class Progress(msgspec.Struct, frozen=True):
     hard_state: HardState = HardState()
     cosigner: CosignerRecord | None = None
     isolation: IsolationRecord | None = None
+    late: bool = False
+
+
+class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the store says about itself; written with every batch.
+
+    Attributes:
+        writes: Number of the last write; the guard repeats it.
+        cosigner_seq: 0 when there is no cosigner record.
+        late: Left out where it is false.
+    """
+
+    # More would not fit into the guard.
+    writes: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+    journal_first: int
+    journal_last: int
+    leaf_count: int
+    epoch_count: int
+    cosigner_seq: int
+    isolated: bool
+    late: bool = False
+
+    @property
+    def journal_count(self) -> int:
+        """How many journal entries there are."""
+        return self.journal_last - self.journal_first + 1 if self.journal_first else 0
+
+    @classmethod
+    def of(cls, progress: Progress, writes: int) -> Summary:
+        """The summary of `progress` after write number `writes`."""
+        return cls(
+            writes=writes,
+            journal_first=progress.journal_first,
+            journal_last=progress.journal_last,
+            leaf_count=progress.leaf_count,
+            epoch_count=len(progress.epoch_seqs),
+            cosigner_seq=progress.cosigner.seq if progress.cosigner else 0,
+            isolated=progress.isolation is not None,
+            late=progress.late,
+        )
 
 
 def commit_index_bound(progress: Progress) -> int:
@@ -93,6 +137,8 @@ def _advance_one(progress: Progress, op: WriteOp) -> Progress:
             return _set_cosigner(progress, op.record)
         case AddEquivocation():
             return progress
+        case EndLate():
+            return msgspec.structs.replace(progress, late=False)
         case SetIsolation():
             return msgspec.structs.replace(progress, isolation=progress.isolation or op.record)
 
@@ -131,6 +177,9 @@ def _set_hard_state(progress: Progress, new: HardState) -> Progress:
         new.term > old.term or old.voted_for is None or new.voted_for == old.voted_for,
         f"the vote of term {new.term} was cast already",
     )
+    # SAFETY: whoever may have forgotten its votes casts none;
+    # test_store_rules.py::test_a_late_store_takes_no_vote_and_no_signature
+    require(not progress.late or new.voted_for == old.voted_for, "a late store must not take a vote")
     return msgspec.structs.replace(progress, hard_state=new)
 
 
@@ -155,4 +204,7 @@ def _set_cosigner(progress: Progress, new: CosignerRecord) -> Progress:
         old is None or new.seq > old.seq or new == old,
         f"the cosigner record must not go from seq {old.seq if old else 0} to {new.seq} or to another root",
     )
+    # SAFETY: whoever may have forgotten what it signed signs nothing;
+    # test_store_rules.py::test_a_late_store_takes_no_vote_and_no_signature
+    require(not progress.late, "a late store must not take a cosigner record")
     return msgspec.structs.replace(progress, cosigner=new)

@@ -157,7 +157,7 @@ def _fill(plan: ClusterPlan, nodes: list[PlannedNode], target: Path, passphrase:
         load_genesis(config)
         config.data_dir.mkdir(mode=0o700)
         # Here, once, and never by a node that finds none: see `create_store`.
-        create_store(config.database, cluster_id=genesis.cluster_id, node_id=node.id)
+        create_store(config.database, cluster_id=genesis.cluster_id, node_id=node.id, late=False)
     # Last: a directory without it was never finished.
     write_new(target / "cluster.json", _index(plan, nodes, authorities, genesis))
 

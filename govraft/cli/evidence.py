@@ -30,16 +30,26 @@ def list_evidence(settings: Settings) -> None:
     """List what the node has witnessed.
 
     `equivocation`: a node signed two roots for one seq; export it, and evict the node with it. `contradiction`: a node
-    denied what this one allows, on one and the same state.
+    denied what this one allows, on one and the same state. `two_histories`: quorums certified another state than this
+    node holds as certified; `isolation`: the node stopped for good for another reason, as `govraft status` tells.
     """
     with choose_client(settings) as client:
         found = client.read("evidence")
     listed = [
         *({"kind": "equivocation", "node": item["node"]} for item in field_of(found, "equivocations", list)),
         *(_contradiction(item) for item in field_of(found, "contradictions", list)),
+        *_isolation(found.get("isolation")),
     ]
     rows = [(item["kind"], item["node"], item.get("seq", ""), digits(item.get("permit", ""))) for item in listed]
     emit(settings.output, listed, Table(("KIND", "NODE", "SEQ", "PERMIT"), rows))
+
+
+def _isolation(view: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if view is None:
+        return []
+    kind = "two_histories" if view.get("two_histories") else "isolation"
+    seq = (view.get("received") or {}).get("seq", "")
+    return [{"kind": kind, "node": "", "seq": seq, **{name: view.get(name) for name in ("detail", "received", "own")}}]
 
 
 def _contradiction(item: dict[str, Any]) -> dict[str, Any]:

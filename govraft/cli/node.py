@@ -147,8 +147,10 @@ def create_store(config_path: Path, export: Path | None, donor: Path | None) -> 
     directory of a stopped node, or a copy of `node.db.snapshot` and then of `node.db` (by SQLite's `.backup`). Nothing
     in it is believed that does not prove itself from the genesis on.
 
-    Never use it in the place of a store that was lost: the node would have forgotten what it promised, and could help
-    to certify a second history. It refuses where a store is, or traces of one.
+    The store is late: the node acks, votes and allows nothing until other voters have told it what they acked, and
+    it stops for good when it is shown a signature of its own key that the store does not know. So a store that was lost
+    does not come back this way: put a new node in its place, with `govraft member replace`. It refuses where a store
+    is, or traces of one, and for the only voter, as nobody could tell.
 
     Exit codes: 0 made, 2 configuration, genesis or key cannot be used, 3 there is one, or the disk failed.
     """

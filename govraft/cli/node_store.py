@@ -91,7 +91,10 @@ def examine(config_path: Path, scratch: Path | None) -> Examination:
 
 
 def create(config_path: Path, export: Path | None = None, donor: Path | None = None) -> Path:
-    """Make the store of a node that has never run.
+    """Make the store of a node that has never run, as far as anybody knows.
+
+    Nobody can tell here whether the node's key has signed before. So the store is late: the node acks and votes nothing
+    until enough other voters have told it what they acked (`node/late_store.py`).
 
     A node that was added later begins with what an export or another node's store proves, from the genesis on.
 
@@ -104,7 +107,8 @@ def create(config_path: Path, export: Path | None = None, donor: Path | None = N
 
     Raises:
         ConfigError: The configuration, genesis or key cannot be used.
-        InputError: The export or the copy cannot be read, or proves nothing. Nothing was made.
+        InputError: The export or the copy cannot be read, or proves nothing; or the node is the only voter. Nothing
+            was made.
         StorageError: There is a store, or traces of one, or the disk failed.
     """
     if export is not None and donor is not None:
@@ -116,6 +120,7 @@ def create(config_path: Path, export: Path | None = None, donor: Path | None = N
         # a change names the new one does not make it a new node
         # (test_applied_epochs.py::test_a_lost_store_is_not_begun_anew).
         files, beginning = load_node_files(config_path, applied=()), StoreBeginning()
+        _require_witnesses(files)
     else:
         beginning = StoreBeginning(epochs=_read_epochs(load_genesis(load_config(config_path)), export))
         files = load_node_files(config_path, epochs=beginning.epochs, applied=())
@@ -168,7 +173,7 @@ def _make_store(files: NodeFiles, beginning: StoreBeginning) -> Path:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make `{config.data_dir}`: {error.strerror}") from error
-    create_store(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, beginning=beginning)
+    create_store(config.database, cluster_id=genesis.cluster_id, node_id=config.node_id, late=True, beginning=beginning)
     return config.database
 
 
@@ -204,6 +209,16 @@ def learn_epochs(config_path: Path, export: Path) -> int:
     if waiting:
         keep_applied(config, waiting)
     return max(0, len(epochs) + len(waiting) - len(known))
+
+
+def _require_witnesses(files: NodeFiles) -> None:
+    """Refuse a store of which no other voter could tell whether it stands in the place of a lost one."""
+    node_id = files.config.node_id
+    # SAFETY: the only voter would certify a second history all alone
+    # (test_create_store.py::test_the_only_voter_gets_no_second_store).
+    if [voter.id for voter in files.genesis.electorate().voters] == [node_id]:
+        message = f"`{node_id}` is the only voter: nobody could tell what it signed before; if its store is lost, make"
+        raise InputError(f"{message} a new cluster with `govraft init`", code="voter_has_run")
 
 
 def _require_newcomer(files: NodeFiles, epochs: Sequence[StoredEpoch]) -> None:

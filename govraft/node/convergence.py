@@ -19,7 +19,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from govraft.core.codec.canonical import pack
 from govraft.core.convergence.certificate import (
     WRONG_EPOCH,
     IsValid,
@@ -44,6 +43,7 @@ from govraft.core.convergence.messages import Epochs as EpochsMessage
 from govraft.core.convergence.round import RoundLeader
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.machine.machine import Machine
+from govraft.core.model.electorate import Member
 from govraft.core.model.reasons import Reason
 from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.errors import CertificateError, InputError, SignatureError, VerificationError
@@ -52,9 +52,12 @@ from govraft.node.diagnosis import Diagnosis, difference
 from govraft.node.effects import Effects, Send
 from govraft.node.epoch_exchange import EpochExchange
 from govraft.node.epochs import Epochs
+from govraft.node.isolation import Own
+from govraft.node.late_store import OLDER_THAN_OWN_SIGNATURES, Forgotten, LateStore
 from govraft.node.lease_judge import LeaseJudge
 from govraft.node.probed import Probed, probed
 from govraft.node.reign import Reign
+from govraft.node.voice import Voice
 from govraft.node.wall_clocks import WallClocks, ahead
 from govraft.node.witness import Witness
 from govraft.ports.clock import Clock
@@ -119,6 +122,7 @@ class Convergence:
             acked=acked,
             started=clock.boottime(),
             has_run_before=stored.has_run_before,
+            is_late=stored.late,
         )
         self.holder = Holder(node_id=node_id, timing=timing)
         self.leading = RoundLeader(
@@ -130,8 +134,10 @@ class Convergence:
             signing=signing,
         )
         pauses = (self._heartbeat_ns, timing.grant_ns)
-        self._exchange = EpochExchange(epochs, self._cluster, signing, CONVERGENCE_CHANNEL, *pauses)
+        voice = Voice(node_id, self._cluster, signing, CONVERGENCE_CHANNEL)
+        self._exchange = EpochExchange(epochs, voice, *pauses)
         self._judge = LeaseJudge(machine, epochs, is_valid)
+        self.late_store = LateStore(machine, epochs, self.cosigner, voice, is_valid, entropy(NONCE_BYTES), *pauses)
         self.isolation: IsolationRecord | None = stored.isolation
         self.diagnosis = Diagnosis()
         self.clocks = WallClocks(node_id, self.holder, timing)
@@ -170,6 +176,8 @@ class Convergence:
             self._compare(verified, encoded, effects)
         now = self._clock.boottime()
         self._keep_up(now, effects)
+        if self.isolation is None and self.late_store.turn(now, effects):
+            sequencer.release_votes()
         state = probed(self._machine, self.epochs)
         if not sequencer.is_leader or self.isolation is not None or not self.epochs.is_itself_in(state.electorates):
             self.leading.close()
@@ -221,8 +229,8 @@ class Convergence:
             elif kind is Kind.LEASE:
                 self._take_lease(signed, payload, sequencer, effects)
             else:
-                open_signed(signed, self.epochs.speakers, self._cluster, self._is_valid)
-                self._take(signed, sequencer, effects)
+                member = open_signed(signed, self.epochs.speakers, self._cluster, self._is_valid)
+                self._take(signed, member, sequencer, effects)
         except (VerificationError, InputError) as error:
             self.rejected_messages += 1
             reason = Reason.QUORUM_UNVERIFIABLE
@@ -237,7 +245,7 @@ class Convergence:
             else:
                 self.diagnosis.set(reason, str(error))
 
-    def _take(self, signed: Signed, sequencer: Sequencer, effects: Effects) -> None:
+    def _take(self, signed: Signed, member: Member, sequencer: Sequencer, effects: Effects) -> None:
         """Take a message of a member that speaks for itself."""
         if signed.kind is Kind.PROBE:
             self._answer(signed, Probe.decode(signed.body), sequencer, effects)
@@ -245,6 +253,9 @@ class Convergence:
             request = EpochRequest.decode(signed.body)
             if self.isolation is None:
                 self._exchange.answer(signed.signer, request, self._clock.boottime(), effects)
+        elif signed.kind in (Kind.ACKED, Kind.ACKED_REQUEST):
+            now = self._clock.boottime()
+            self._fall_mute(self.late_store.on_message(signed, member, now, self.isolation, effects), effects)
         else:
             self._take_epochs(signed.signer, EpochsMessage.decode(signed.body), effects)
 
@@ -321,6 +332,7 @@ class Convergence:
     def _take_ack(self, signed: Signed, sequencer: Sequencer, effects: Effects) -> None:
         member, ack = open_ack(signed, self.epochs.speakers, self._cluster, self._is_valid)
         verify_cosignature(ack, member, self._origin, is_valid=self._is_valid)
+        self.late_store.seen.keep((signed,), ack.seq)
         if not self.witness.is_consistent(member, ack, signed, effects):
             self.diagnosis.set(Reason.AUTHORITY_CONFLICT, f"`{ack.node}` has signed two roots for one seq")
         elif sequencer.is_leader:
@@ -342,6 +354,7 @@ class Convergence:
         # (test_term_lifts.py::test_who_was_cut_off_while_the_terms_rose_is_back_with_the_first_lease).
         sequencer.adopt_term(verified.probe.term, verified.probe.leader)
         checkpoint = verified.probe.checkpoint
+        self._fall_mute(self.late_store.take_lease(opened.lease.acks, checkpoint.seq), effects)
         if checkpoint.seq == self.epochs.uncertified:
             is_own = signed.signer == self._node_id and sequencer.is_leader and sequencer.term == verified.probe.term
             row = self.epochs.certify_waiting(payload)
@@ -381,14 +394,19 @@ class Convergence:
             self.certified_seq, self.certified_note = seq, verified.note
             self._certified_lease = encoded
 
-    def _isolate(self, reason: Reason, message: str, received: bytes, seq: int, effects: Effects) -> None:
-        """Stop for good. The evidence is the message received and this node's own leaf at its seq, as exact bytes."""
+    def _fall_mute(self, forgotten: Forgotten | None, effects: Effects) -> None:
+        """The store does not know all that this node's key has signed: it must sign nothing more."""
+        if forgotten is not None:
+            self._isolate(OLDER_THAN_OWN_SIGNATURES, forgotten.detail, forgotten.ack, forgotten.seq, effects)
+
+    def _isolate(self, reason: str, message: str, received: bytes, seq: int, effects: Effects) -> None:
+        """Stop for good, and keep what shows why (`node/isolation.py`)."""
         self.holder.drop()
         self.leading.close()
         if self.isolation is None:
-            evidence = pack({"own_leaf": self._machine.leaf_bytes(seq) or b"", "received": received})
-            self.isolation = IsolationRecord(reason.value, message, evidence)
-            effects.batch.set_isolation(reason.value, message, evidence)
+            own = Own(self._machine.leaf_bytes(seq) or b"", self.certified_lease, self.late_store.own_ack)
+            self.isolation = IsolationRecord(str(reason), message, own.evidence(received))
+            effects.batch.set_isolation(self.isolation.reason, message, self.isolation.evidence)
 
     def _broadcast(self, payload: bytes, effects: Effects) -> None:
         effects.sends.extend(Send(name, CONVERGENCE_CHANNEL, payload) for name in self.epochs.member_ids)
@@ -401,11 +419,6 @@ class Convergence:
         """
         rows = self.epochs.rows
         return rows[-1].lease if rows and rows[-1].seq == self.certified_seq else self._certified_lease
-
-    @property
-    def equivocators(self) -> dict[str, bytes]:
-        """By node id, the first two acks with which it contradicted itself."""
-        return self.witness.equivocators
 
     @property
     def lease(self) -> HeldLease | None:

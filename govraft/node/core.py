@@ -125,6 +125,8 @@ class NodeCore:
         if found is not None and rules_of_records(found.snapshot.sections, genesis) > RULES_NEWEST:
             found = None  # It may hold what cannot be read here: the journal is replayed up to where its rules begin.
         self.sequencer = self._make_sequencer(make_sequencer, stored, found)
+        if stored.late:
+            self.sequencer.withhold_votes()
         self._indexes = array("Q")
         if found is None:
             self.machine = Machine(genesis)
@@ -160,16 +162,7 @@ class NodeCore:
             timing=timing,
             reachable=self._reachable,
         )
-        self.submissions = Submissions(
-            node_id=settings.node_id,
-            machine=self.machine,
-            convergence=self.convergence,
-            clock=clock,
-            timing=timing,
-            standing=self.gate.standing,
-            reaches=lambda peer: peer in self._links and self._presence.is_near(peer, clock.boottime()),
-        )
-        self.submissions.peer_rules[settings.node_id] = RULES_NEWEST
+        self.submissions = self._make_submissions()
         self.permits = self._make_permits(signing, is_valid)
         self._check_replay(stored)
         self.convergence.begin()
@@ -274,6 +267,19 @@ class NodeCore:
         """The members to which frames can be sent, this node included."""
         return frozenset(self._links)
 
+    def _make_submissions(self) -> Submissions:
+        made = Submissions(
+            node_id=self._settings.node_id,
+            machine=self.machine,
+            convergence=self.convergence,
+            clock=self._clock,
+            timing=self.timing,
+            standing=self.gate.standing,
+            reaches=lambda peer: peer in self._links and self._presence.is_near(peer, self._clock.boottime()),
+        )
+        made.peer_rules[self._settings.node_id] = RULES_NEWEST
+        return made
+
     def _make_permits(self, signing: Sign, is_valid: IsValid) -> Permits:
         return Permits(
             node_id=self._settings.node_id,
@@ -338,8 +344,9 @@ class NodeCore:
     def _send_raft(self, peer: str, frame: bytes) -> None:
         # An isolated node never probes: if the others elected it, nobody would get a lease again. So it is silent as
         # a voter and candidate too (test_divergence.py::test_an_isolated_node_never_leads). So is one that could not
-        # apply what it would lead the others to.
-        if self.convergence.isolation is not None or not self.machine.knows_rules:
+        # apply what it would lead the others to, and one whose store is late.
+        is_silent = self.convergence.isolation is not None or not self.machine.knows_rules
+        if is_silent or self.convergence.late_store.is_silent(self._clock.boottime()):
             return
         self._effects.sends.append(Send(peer, RAFT_CHANNEL, frame))
 

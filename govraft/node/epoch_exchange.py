@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from govraft.core.convergence.messages import EPOCHS_PER_MESSAGE, EpochRequest, Epochs, Kind, Sign, sign
+from govraft.core.convergence.messages import EPOCHS_PER_MESSAGE, EpochRequest, Epochs, Kind
 from govraft.core.model.units import BoottimeNs
-from govraft.node.effects import Effects, Send
+from govraft.node.effects import Effects
 from govraft.node.epochs import Epochs as KnownEpochs
+from govraft.node.voice import Voice
 
 __all__ = ["EpochExchange"]
 
@@ -22,18 +23,13 @@ class EpochExchange:
 
     Args:
         epochs: What it knows.
-        cluster: 32-byte cluster digest.
-        signing: Signs with the node's key.
-        channel: Of convergence.
+        voice: Its own.
         pause_ns: Between two requests to one member, and between two answers to one.
         silence_ns: Who has lacked a certificate or a lease for that long asks everybody.
     """
 
-    def __init__(
-        self, epochs: KnownEpochs, cluster: bytes, signing: Sign, channel: int, pause_ns: int, silence_ns: int
-    ) -> None:
-        self._node_id, self._cluster, self._signing = epochs.node_id, cluster, signing
-        self._epochs, self._channel = epochs, channel
+    def __init__(self, epochs: KnownEpochs, voice: Voice, pause_ns: int, silence_ns: int) -> None:
+        self._node_id, self._epochs, self._voice = epochs.node_id, epochs, voice
         self._pause_ns, self._silence_ns = pause_ns, silence_ns
         self._asked: dict[str, BoottimeNs] = {}
         self._answered: dict[str, BoottimeNs] = {}
@@ -65,15 +61,11 @@ class EpochExchange:
         changes = self._epochs.proofs(request.first, EPOCHS_PER_MESSAGE)
         if changes:
             self._answered[peer] = now
-            self._send(peer, Kind.EPOCHS, Epochs(request.first, changes).encode(), effects)
+            self._voice.send(peer, Kind.EPOCHS, Epochs(request.first, changes).encode(), effects)
 
     def _ask(self, peers: Iterable[str], now: BoottimeNs, effects: Effects) -> None:
         body = EpochRequest(self._epochs.certified.epoch + 1).encode()
         for peer in peers:
             if peer != self._node_id and now - self._asked.get(peer, -self._pause_ns) >= self._pause_ns:
                 self._asked[peer] = now
-                self._send(peer, Kind.EPOCH_REQUEST, body, effects)
-
-    def _send(self, peer: str, kind: Kind, body: bytes, effects: Effects) -> None:
-        signed = sign(kind, body, signer=self._node_id, cluster=self._cluster, signing=self._signing)
-        effects.sends.append(Send(peer, self._channel, signed.encode()))
+                self._voice.send(peer, Kind.EPOCH_REQUEST, body, effects)

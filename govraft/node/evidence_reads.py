@@ -7,6 +7,7 @@ from typing import Any
 
 from govraft.errors import DecodeError, InputError
 from govraft.node.core import NodeCore
+from govraft.node.isolation import isolation_view
 
 __all__ = ["evidence_reads"]
 
@@ -20,7 +21,7 @@ def evidence_reads(core: NodeCore) -> dict[str, Callable[[dict[str, Any]], objec
         return core.epoch_links()
 
     def evidence(params: dict[str, Any]) -> dict[str, Any]:
-        """What other nodes signed that contradicts itself, or what this node holds."""
+        """What other nodes signed that contradicts itself, or what this node holds; and why this node stopped."""
         del params
         return {
             "equivocations": [
@@ -31,6 +32,7 @@ def evidence_reads(core: NodeCore) -> dict[str, Callable[[dict[str, Any]], objec
                 {"node": item.node, "permit": item.permit, "denial": item.denial}
                 for item in core.permits.contradictions
             ],
+            "isolation": isolation_view(core.convergence.isolation),
         }
 
     return {"epoch_links": epoch_links, "evidence": evidence, "proof": lambda params: _proof(core, params)}

@@ -156,6 +156,8 @@ class Gate:
         convergence, now = self._convergence, self._clock.boottime()
         if not convergence.cosigner.is_ready(now):
             return Standing(None, Reason.NODE_STARTING, "waiting until grants of an earlier life are over")
+        if convergence.late_store.waits_for:
+            return Standing(None, Reason.NODE_STARTING, convergence.late_store.waits_for)
         apart = convergence.clocks.apart(now)
         if apart:
             return Standing(None, Reason.CLOCK_UNSAFE, apart)

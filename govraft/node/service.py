@@ -37,6 +37,7 @@ from govraft.node.decision_keeper import DecisionKeeper
 from govraft.node.evidence_reads import evidence_reads
 from govraft.node.gate import Standing
 from govraft.node.grant_reads import grant_reads
+from govraft.node.isolation import isolation_view
 from govraft.node.proposals import Examine, examine_proposal
 from govraft.node.runtime import NodeRuntime
 from govraft.node.submissions.answers import unavailable
@@ -266,7 +267,7 @@ class NodeService:
         del params
         core, machine, now = self._core, self._core.machine, self._clock.boottime()
         convergence, sequencer = core.convergence, core.sequencer
-        lease, isolation = convergence.lease, convergence.isolation
+        lease = convergence.lease
         member = machine.electorate.find(self._node_id)
         active = machine.active_policies
         standing, message = self._standing()
@@ -290,7 +291,8 @@ class NodeService:
             "uptime_ms": (now - self._started) // NS_PER_MS,
             "links": sorted(core.links),
             "rejected_messages": convergence.rejected_messages,
-            "isolation": None if isolation is None else {"reason": isolation.reason, "detail": isolation.detail},
+            "isolation": isolation_view(convergence.isolation),
+            "late": convergence.late_store.status(),
             "voters": len(machine.electorate.voters),
             "quorum": machine.electorate.quorum_count,
             "time": machine.time,
@@ -299,7 +301,7 @@ class NodeService:
             "rules_known": RULES_NEWEST,
             "state_root": machine.state_root.hex(),
             "policy_version": 0 if active is None else active.version,
-            "equivocators": sorted(convergence.equivocators),
+            "equivocators": sorted(convergence.witness.equivocators),
             "decisions": None if self._decisions is None else self._decisions.status(),
             **self._process_status(),
         }

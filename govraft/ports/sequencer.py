@@ -161,6 +161,14 @@ class Sequencer(Protocol):
         """
         ...
 
+    def withhold_votes(self) -> None:
+        """Neither vote nor stand for election until `release_votes`: earlier votes may have been forgotten."""
+        ...
+
+    def release_votes(self) -> None:
+        """Take part in elections again, from the next term on: a vote in this one may be among the forgotten."""
+        ...
+
     def turn(self) -> None:
         """One turn of the loop: timers, elections, commit, apply, then one coalesced send per peer that needs one."""
         ...

@@ -15,6 +15,8 @@ Rules that every store keeps:
     again at the same seq changes nothing, at another one halts the node.
 11. A snapshot is a copy of what the journal leads to, kept for a quick start: it replaces its predecessor whole or not
     at all, and is the only thing here that may be removed without loss.
+12. A store that may stand in the place of a lost one is late from its creation until `EndLate`, and never again. Until
+    then it takes no vote and no cosigner record.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ __all__ = [
     "AddLeaf",
     "Append",
     "CosignerRecord",
+    "EndLate",
     "HardState",
     "IsolationRecord",
     "JournalEntry",
@@ -185,7 +188,13 @@ class AddEquivocation(msgspec.Struct, frozen=True):
     evidence: StoredEquivocation
 
 
-WriteOp = Append | TruncateFrom | SetHardState | AddLeaf | AddEpoch | SetCosigner | SetIsolation | AddEquivocation
+class EndLate(msgspec.Struct, frozen=True):
+    """The node has learnt what it may have promised: its store is as good as any other from now on."""
+
+
+WriteOp = (
+    Append | TruncateFrom | SetHardState | AddLeaf | AddEpoch | SetCosigner | SetIsolation | AddEquivocation | EndLate
+)
 
 
 class WriteBatch:
@@ -230,6 +239,10 @@ class WriteBatch:
         """Raise the highest acked seq and its root."""
         self._ops.append(SetCosigner(record))
 
+    def end_late(self) -> None:
+        """Record that the node knows what it may have promised."""
+        self._ops.append(EndLate())
+
     def add_equivocation(self, evidence: StoredEquivocation) -> None:
         """Keep the evidence that a node signed two roots for one seq."""
         self._ops.append(AddEquivocation(evidence))
@@ -255,6 +268,7 @@ class StoredState(msgspec.Struct, frozen=True):
         snapshot: None if there is none.
         epochs: The certified changes of the electorate, from epoch 2 on.
         equivocations: What other nodes are convicted of.
+        late: Whether the store may stand in the place of a lost one, and nobody has told yet what the node promised.
     """
 
     journal: Sequence[JournalEntry]
@@ -266,6 +280,7 @@ class StoredState(msgspec.Struct, frozen=True):
     snapshot: StoredSnapshot | None = None
     epochs: tuple[StoredEpoch, ...] = ()
     equivocations: tuple[StoredEquivocation, ...] = ()
+    late: bool = False
 
 
 class StoreBeginning(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from late_stores import STORE_MUTANTS
 from mutant import Mutant
 
 __all__ = ["CONVERGENCE_MUTANTS"]
@@ -306,7 +307,7 @@ CONVERGENCE_MUTANTS = (
         "evidence-not-kept",
         "an isolated node stays so across restarts, its evidence on disk",
         "govraft/node/convergence.py",
-        "            effects.batch.set_isolation(reason.value, message, evidence)\n",
+        "            effects.batch.set_isolation(self.isolation.reason, message, self.isolation.evidence)\n",
         "",
         (_NODE,),
     ),
@@ -318,4 +319,5 @@ CONVERGENCE_MUTANTS = (
         "return True",
         (_NODE, "tests/unit/node/test_equivocation.py"),
     ),
+    *STORE_MUTANTS,
 )

@@ -167,7 +167,7 @@ class Judge:
             store = self._open()
         except StorageError as error:
             outcome = self._named(error)
-            create_store(self._path, cluster_id=CLUSTER, node_id=NODE)
+            create_store(self._path, cluster_id=CLUSTER, node_id=NODE, late=False)
             store = self._open()
         self._compare(store, Promise(True))
         store.close()

@@ -44,7 +44,7 @@ def found(store: SqliteStore, *prefix: str) -> int:
 def write(directory: Path, plan: Plan, pages: int, plant: str) -> None:
     path = directory / DATABASE
     if not path.exists():
-        create_store(path, cluster_id=CLUSTER, node_id=NODE)
+        create_store(path, cluster_id=CLUSTER, node_id=NODE, late=False)
         say("created")
     store = _opened(path, pages, plant)
     number = found(store)
@@ -65,7 +65,7 @@ def write(directory: Path, plan: Plan, pages: int, plant: str) -> None:
 def write_through_failures(directory: Path, plan: Plan, pages: int) -> None:
     """Like `write`, but goes on asking after a failure, as a careless caller would."""
     path = directory / DATABASE
-    create_store(path, cluster_id=CLUSTER, node_id=NODE)
+    create_store(path, cluster_id=CLUSTER, node_id=NODE, late=False)
     say("created")
     store = _opened(path, pages, "")
     number = found(store)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from integration.cluster_harness import Cluster
 
-from govraft.adapters.sqlite_store import SqliteStore, read_epochs
+from govraft.adapters.sqlite_store import SqliteStore, create_store, read_epochs
 from govraft.cli.lineage import export_lines
 from govraft.cli.member_creation import create_in_directory
 from govraft.cli.node import main as node_program
@@ -72,7 +72,7 @@ def test_an_observer_begins_with_the_members(made: Made, config: Path) -> None:
     )
     state = store.load()
     store.close()
-    assert (state.has_run_before, len(state.journal), len(state.leaves)) == (False, 0, 0)
+    assert (state.has_run_before, len(state.journal), len(state.leaves), state.late) == (False, 0, 0, True)
     assert invoke("create-store", config, made.export)[0] == 3
 
 
@@ -119,7 +119,9 @@ def test_epochs_are_learnt_once(made: Made, config: Path) -> None:
     assert invoke("create-store", config, made.export)[0] == 0
     assert invoke("learn-epochs", config, made.export) == (0, f"{config}: 0 changes of the members learnt")
     founder = emptied(made, "node-1")
-    assert invoke("create-store", founder, None)[0] == 0
+    files = load_node_files(founder)
+    files.config.data_dir.mkdir()
+    create_store(files.config.database, cluster_id=files.genesis.cluster_id, node_id="node-1", late=False)
     assert invoke("learn-epochs", founder, made.export) == (0, f"{founder}: 3 changes of the members learnt")
     assert len(read_epochs(founder.parent / "other" / "node.db")) == 3
     assert invoke("learn-epochs", founder, made.export)[1].endswith(": 0 changes of the members learnt")

@@ -35,7 +35,8 @@ class Elections(Terms):
     def _SyncObj__connectedToAnyone(self) -> bool:
         """Whether to stand for election now: stock code asks exactly when the election deadline has passed (H13)."""
         # No decoder takes a higher term, the own store's neither.
-        if self._now() < self._stands_from or self._SyncObj__raftCurrentTerm >= TERM_MAX:
+        is_held = not self.may_vote or self._now() < self._stands_from
+        if is_held or self._SyncObj__raftCurrentTerm >= TERM_MAX:
             self._postpone_election()
             return False
         behind = self._state_behind
@@ -103,7 +104,18 @@ class Elections(Terms):
         self.faults["earlier_epoch"] += 1
         return True
 
+    def release_votes(self) -> None:
+        """Take part in elections from the next term on."""
+        if not self.may_vote and self._SyncObj__selfNode is not None and self._SyncObj__votedForNodeId is None:
+            # SAFETY: the forgotten vote may have been cast in this very term; that it is cast again, for itself, helps
+            # nobody (test_late_votes.py::test_no_vote_is_cast_in_the_term_in_which_votes_are_released).
+            self._SyncObj__setCurrentTerm(self._SyncObj__raftCurrentTerm, self._node_id)
+        self.may_vote = True
+
     def _on_pre_vote(self, node: EngineNode, message: PreVote) -> None:
+        if not self.may_vote:
+            self.faults["vote_withheld"] += 1
+            return
         if self._is_of_earlier_epoch(message):
             commit = self._SyncObj__raftCommitIndex
             if commit > 0:
@@ -136,6 +148,11 @@ class Elections(Terms):
             journal.setRaftCommitIndex(index)
 
     def _on_request_vote(self, node: EngineNode, message: RequestVote) -> None:
+        # SAFETY: a voter that has forgotten the log would help a candidate without it to lead
+        # (test_late_votes.py::test_a_late_node_neither_votes_nor_stands).
+        if not self.may_vote:
+            self.faults["vote_withheld"] += 1
+            return
         if self._is_of_earlier_epoch(message):
             return
         if message.term < self._SyncObj__raftCurrentTerm or self._is_content():

@@ -7,7 +7,8 @@ probing        one frame, then waits a heartbeat for the answer  the probed posi
 replicating    ahead of the answers, up to `WINDOW_BYTES`        a frame is rejected, or the link fell
 =============  ================================================  ====================================
 
-`match_index` only rises; a rejection only lowers `next_index`, and never to `match_index` or below (H25, H26).
+While a link is up `match_index` only rises; a rejection only lowers `next_index`, and never to `match_index` or below
+(H25, H26). A new link may lead to a node whose store was lost and made again: what it holds must be told anew.
 """
 
 from __future__ import annotations
@@ -92,9 +93,10 @@ class Progress:
         self._probe()
 
     def note_link_up(self) -> None:
-        """Note that frames sent before may be lost: go on from what is known to match."""
+        """Note that frames sent before may be lost, and the log as well: ask again, from what was known to match."""
         if not self.is_probing:
             self.next_index = self.match_index + 1
+        self.match_index = 0
         self._probe()
 
     def _probe(self) -> None:

@@ -31,7 +31,10 @@ class Replication(Elections):
         if node.id in self._peers:
             self._SyncObj__connectedNodes.add(node)
         if node in self._progress:
+            # SAFETY: entries that a node no longer holds are not counted as held
+            # (test_late_votes.py::test_a_new_link_begins_at_what_the_log_holds).
             self._progress[node].note_link_up()
+            self._SyncObj__raftMatchIndex[node] = 0
 
     def replicate(self) -> None:
         """Send each connected follower what it lacks."""

@@ -256,6 +256,16 @@ class PysyncobjSequencer:
         """Hand on at most so many entries in one turn."""
         self._engine.turn_entries = entries
 
+    def withhold_votes(self) -> None:
+        """Neither vote nor stand; see the port."""
+        self._engine.may_vote = False
+
+    def release_votes(self) -> None:
+        """Take part in elections again; see the port."""
+        require(not self._is_halted, "the engine is halted")
+        with self._engaged():
+            self._engine.release_votes()
+
     def turn(self) -> None:
         """One turn of the loop; see the port."""
         require(not self._is_halted, "the engine is halted")

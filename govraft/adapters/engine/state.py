@@ -82,6 +82,8 @@ class EngineState:
     _proven_term: int
     _last_append: tuple[tuple[int, ...], AppendEntries] | None
     faults: Counter[str]
+    may_vote: bool = True
+    """Whether it remembers the votes that it cast."""
 
     @property
     def _state_behind(self) -> int | None:

@@ -9,6 +9,7 @@ refusal                 unless
 `not_leader`            the sender is the node's own Raft leader, in the node's own Raft term
 `foreign`               the probe says all that this version asks for, and nothing that it does not know
 `restarting`            the node has been up for L(1+ρ), or had never run before
+`late`                  its store knows all that the node may have acked (`node/late_store.py`)
 `behind`                it has applied the probe's seq (the probe is kept, and answered once it has)
 `forgotten`             it still remembers its own leaf at that seq
 `divergent`             origin, root and sections at that seq are its own
@@ -56,6 +57,7 @@ class Refusal(StrEnum):
     WRONG_EPOCH = "wrong_epoch"
     FOREIGN = "foreign"
     RESTARTING = "restarting"
+    LATE = "late"
     BEHIND = "behind"
     EPOCH_UNCERTIFIED = "epoch_uncertified"
     NOT_MEMBER = "not_member"
@@ -139,6 +141,7 @@ class Cosigner:
         acked: The durable record of an earlier life, if any.
         started: When this process started, boot time.
         has_run_before: False only on the very first start of this node.
+        is_late: Whether the store may have forgotten what the node acked; until `settle`.
     """
 
     def __init__(
@@ -153,6 +156,7 @@ class Cosigner:
         acked: Acked | None,
         started: BoottimeNs,
         has_run_before: bool,
+        is_late: bool = False,
     ) -> None:
         self._node_id = node_id
         self._public_key = public_key
@@ -160,10 +164,11 @@ class Cosigner:
         self._cluster = cluster
         self._timing = timing
         self._signing = signing
-        self._ready_at = timing.grant_end(started) if has_run_before else started
+        self._ready_at = timing.grant_end(started) if has_run_before or is_late else started
         self._grants: dict[str, dict[int, BoottimeNs]] = {}
         self._cosignature: tuple[bytes, int, bytes] | None = None
         self.acked = acked
+        self.is_late = is_late
 
     def answer(self, signed: Signed, probe: Probe, nonce: bytes, view: View) -> Answer | Refusal:
         """Decide about a probe whose signature has been verified and whose signer is a member.
@@ -218,6 +223,11 @@ class Cosigner:
         """Whether every grant of an earlier life is over."""
         return now >= self._ready_at
 
+    def settle(self, floor: Acked | None) -> None:
+        """Nothing below `floor` was ever acked by others, or may be acked here: the store is not late any more."""
+        require(self.is_late and self.acked is None, "only a late store has nothing acked")
+        self.acked, self.is_late = floor, False
+
     def forget_below(self, seq: int) -> None:
         """Forget the grants of lower seqs: a lease for `seq`, verified whole, has been seen.
 
@@ -250,6 +260,10 @@ class Cosigner:
         # (test_cosigner.py::test_a_restarted_node_waits_until_its_old_grants_are_over).
         if not self.is_ready(view.boottime):
             return Refusal.RESTARTING
+        # SAFETY: a voter that has forgotten what it acked could help to certify a second history
+        # (test_late_store.py::test_two_of_three_lost_stores_certify_no_second_history).
+        if self.is_late:
+            return Refusal.LATE
         if checkpoint.seq > view.applied:
             return Refusal.BEHIND
         refusal = self._difference(probe, view) or self._stranger(probe, view)

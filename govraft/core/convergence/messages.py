@@ -67,6 +67,8 @@ class Kind(StrEnum):
     LEASE = "lease"
     EPOCHS = "epochs"
     EPOCH_REQUEST = "epoch_request"
+    ACKED = "acked"
+    ACKED_REQUEST = "acked_request"
 
 
 class Signed(msgspec.Struct, frozen=True):

@@ -20,6 +20,10 @@ latest nonce it made.
 At the seq of a change of the electorate two electorates must agree, and an id whose key the change replaces is two
 nodes: acks and nonces are kept by id and key.
 
+A round is open, and an ack tells that a holder has moved on, for at most L(1-ρ) after the probe went out: a member
+whose store is lost is silent for longer, and what it signed in its earlier life then proves nothing any more
+(`node/late_store.py`).
+
 Nothing here is trusted by anybody: a leader that breaks these rules makes leases that holders reject.
 
 Source: protocol, "The round", steps 2 and 4, and "Epochs".
@@ -47,13 +51,18 @@ _Node = tuple[str, bytes]
 
 
 class _Heard(msgspec.Struct, frozen=True):
-    """The latest a node said: its highest ack with its time, and its newest nonce with when it arrived."""
+    """The latest a node said: its highest ack with its time, and its newest nonce with when it arrived.
+
+    Attributes:
+        asked: When the probe that it answers went out; None if that was too long ago to know.
+    """
 
     ack: Signed
     seq: int
     time_s: int
     nonce: bytes
     at: BoottimeNs
+    asked: BoottimeNs | None
 
 
 class _Open(msgspec.Struct):
@@ -62,8 +71,8 @@ class _Open(msgspec.Struct):
     probe: Signed
     content: Probe
     electorates: tuple[Electorate, ...]
-    at: BoottimeNs
     acks: dict[_Node, tuple[Signed, Ack]]
+    began: BoottimeNs
 
 
 class RoundLeader:
@@ -76,19 +85,27 @@ class RoundLeader:
     """
 
     def __init__(
-        self, *, node_id: str, origin: str, cluster: bytes, timing: LeaseTiming, recent_ns: int, signing: Sign
+        self,
+        *,
+        node_id: str,
+        origin: str,
+        cluster: bytes,
+        timing: LeaseTiming,
+        recent_ns: int,
+        signing: Sign,
     ) -> None:
         self._node_id = node_id
         self._origin = origin
         self._cluster = cluster
         self._timing = timing
-        self._recent_ns = recent_ns
+        self._recent_ns, self._open_ns = recent_ns, timing.hold_ns
         self._signing = signing
         self._heard: dict[_Node, _Heard] = {}
         self._round = 0
         self._open: dict[bytes, _Open] = {}
         self.completed = 0
         """How many rounds have come to a lease."""
+        self._began: dict[bytes, BoottimeNs] = {}
 
     def begin(
         self,
@@ -137,12 +154,15 @@ class RoundLeader:
         self._close_old(now)
         same = [(key, item) for key, item in self._open.items() if _state(item.content) == _state(probe)]
         self._open = dict(same[-(ROUNDS_OPEN_MAX - 1) :])
-        self._open[probe_digest(signed)] = _Open(signed, probe, electorates, now, {})
+        digest = probe_digest(signed)
+        self._open[digest] = _Open(signed, probe, electorates, {}, now)
+        self._began = {key: began for key, began in self._began.items() if now - began < self._open_ns}
+        self._began[digest] = now
         return signed
 
     def _close_old(self, now: BoottimeNs) -> None:
-        """Give up the rounds whose grants are over: honest acks of today would come too late for their leases."""
-        self._open = {key: item for key, item in self._open.items() if now - item.at <= self._timing.grant_ns}
+        """Give up the rounds that began a lease ago: acks of today would come too late for their grants."""
+        self._open = {key: item for key, item in self._open.items() if now - item.began < self._open_ns}
 
     def close(self) -> None:
         """Stop leading: the open rounds are given up."""
@@ -167,13 +187,16 @@ class RoundLeader:
         node = (member.id, member.public_key)
         before = self._heard.get(node)
         if before is None or ack.seq >= before.seq:
-            self._heard[node] = _Heard(signed, ack.seq, ack.time_s, ack.nonce, now)
+            self._heard[node] = _Heard(signed, ack.seq, ack.time_s, ack.nonce, now, self._began.get(ack.probe))
+        # SAFETY: nobody who has forgotten an ack of this round, and has said so to the others, is counted on it
+        # (test_round.py::test_a_round_is_not_open_for_longer_than_a_lease).
+        self._close_old(now)
         answered = self._open.get(ack.probe)
         if answered is not None and _names(ack, answered.content) and self._is_timely(ack.time_s, answered):
             answered.acks[node] = (signed, ack)
         # An ack of one round can also be the one that another was waiting for: it proves that a holder moved on.
         for opened in reversed(self._open.values()):
-            evidence = self._evidence(opened)
+            evidence = self._evidence(opened, now)
             if evidence is not None:
                 return self._complete(opened, evidence)
         return None
@@ -187,13 +210,13 @@ class RoundLeader:
         lease = Lease(opened.probe, evidence, self._certificate(opened))
         return sign(Kind.LEASE, lease.encode(), signer=self._node_id, cluster=self._cluster, signing=self._signing)
 
-    def _evidence(self, opened: _Open) -> tuple[Signed, ...] | None:
+    def _evidence(self, opened: _Open, now: BoottimeNs) -> tuple[Signed, ...] | None:
         """The acks that prove the round, or None while some are missing.
 
         A voter whose outstanding holders have not all moved on is left out while it waits for them: if the others are a
         quorum, one voter that names a holder which never answers does not stop the cluster.
         """
-        moved_on = self._moved_on(opened)
+        moved_on = self._moved_on(opened, now)
         # Holders of older leases hold them under their keys of before the change.
         holders = {node[0]: node for node in moved_on if _is_of(node, opened.electorates[:1])}
         voters = _voters(opened)
@@ -207,13 +230,18 @@ class RoundLeader:
         needed = set(granting).union(holders[name] for ack in granting.values() for name in ack.outstanding)
         return tuple(moved_on[node] for node in sorted(needed))
 
-    def _moved_on(self, opened: _Open) -> dict[_Node, Signed]:
+    def _moved_on(self, opened: _Open, now: BoottimeNs) -> dict[_Node, Signed]:
         """For each node known to have acked the round's seq or a higher one, the ack that shows it."""
         seq = opened.content.checkpoint.seq
+        # SAFETY: a holder whose store is lost may serve an older state again, a lease after it said that it moved on
+        # (test_round.py::test_who_moved_on_long_ago_must_say_so_again).
         later = {
             node: heard.ack
             for node, heard in self._heard.items()
-            if heard.seq >= seq and self._is_timely(heard.time_s, opened)
+            if heard.seq >= seq
+            and heard.asked is not None
+            and now - heard.asked < self._open_ns
+            and self._is_timely(heard.time_s, opened)
         }
         return later | {node: signed for node, (signed, _) in opened.acks.items()}
 

@@ -64,7 +64,7 @@ def shorten_certificate(cluster: LocalCluster, node: LocalNode, lasts_s: int = _
         # The stores are bound to the genesis that is no more.
         shutil.rmtree(item.database.parent)
         item.database.parent.mkdir(mode=0o700)
-        create_store(item.database, cluster_id=cluster.genesis.cluster_id, node_id=item.id)
+        create_store(item.database, cluster_id=cluster.genesis.cluster_id, node_id=item.id, late=False)
     cluster.commands = CommandOffice(cluster.genesis, cluster.home / "keys")
     _ENDS[node.id] = end.timestamp()
 

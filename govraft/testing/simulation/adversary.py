@@ -208,6 +208,12 @@ class ScriptedSequencer:
         """As the port: the adversary says who leads, in which term."""
         require(term >= 0 and leader != "", "a lease names its term and its leader")
 
+    def withhold_votes(self) -> None:
+        """As the port: nobody votes."""
+
+    def release_votes(self) -> None:
+        """As the port: nobody votes."""
+
     def turn(self) -> None:
         """As the port."""
         log = self._adversary.logs[self._view.log]

@@ -14,7 +14,7 @@ class FaultKind(msgspec.Struct, frozen=True):
     """One kind.
 
     Attributes:
-        group: `network`, `clock`, `wall`, `process`, `disk`, `lie`, `member` or `script`.
+        group: `network`, `clock`, `wall`, `process`, `disk`, `loss`, `lie`, `member` or `script`.
         weight: How often it is drawn, beside others of its group.
         for_leases: Range of its length.
         nodes: How many nodes the plan names: `none`, `one`, `two` or `some`.
@@ -92,6 +92,8 @@ FAULTS: dict[str, FaultKind] = {
     "slow_disk": FaultKind("disk", amount=(20, 600)),
     "bit_rot": FaultKind("disk", 0.5, amount=(0, 4)),
     "snapshot_rot": FaultKind("disk"),
+    # A store is lost, and made again under the same key; the others forget what they saw it sign, or not.
+    "lost_store": FaultKind("loss", amount=(0, 1)),
     # An engine that lies.
     "forget_vote": FaultKind("lie", 1.5),
     "vote_twice": FaultKind("lie", 1.5, for_leases=(1.5, 4.0)),
@@ -134,6 +136,7 @@ PROFILES: dict[str, Profile] = {
     "calm": Profile({}, (1,)),
     "faults": Profile({"network": 1.0, "clock": 1.0, "wall": 1.0, "process": 0.6}, (0.7, 2, 5)),
     "storage": Profile({"disk": 3.0, "process": 1.0, "network": 0.2}, (0.7, 2, 4)),
+    "loss": Profile({"loss": 9.0, "network": 1.0, "process": 0.4}, (0.4, 0.7, 2)),
     "drift": Profile({"network": 1.0, "clock": 0.6, "wall": 0.6, "process": 0.3}, (0.7, 2)),
     "clocks": Profile({"wall": 3.0, "clock": 0.5, "network": 0.1, "process": 0.2}, (1, 2, 5)),
     "misbehaviour": Profile({"lie": 2.0, "network": 0.5, "process": 0.3}, (0.7, 2)),

@@ -49,9 +49,12 @@ class VirtualDisk:
         failed_write_lands: Whether the batch of the write that fails is found there later all the same, as after a
             failed fsync.
         writes: Batches written so far.
+
+    Args:
+        late: Whether it is made in the place of a lost one, as `create-store` makes it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, late: bool = False) -> None:
         self.journal: list[JournalEntry] = []
         self.hard_state = HardState()
         self.leaves: list[StoredLeaf] = []
@@ -67,7 +70,7 @@ class VirtualDisk:
         self.writes = 0
         self._ran = False
         self._is_stopped = False
-        self._progress = Progress()
+        self._progress = Progress(late=late)
 
     @property
     def last_index(self) -> int:
@@ -90,6 +93,7 @@ class VirtualDisk:
             snapshot=None if self.snapshot is None else StoredSnapshot(self.snapshot, "disk.snapshot"),
             epochs=tuple(self.epochs),
             equivocations=tuple(self.equivocations),
+            late=self._progress.late,
         )
 
     def enlist(self, epochs: Sequence[StoredEpoch]) -> None:

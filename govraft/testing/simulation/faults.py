@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from govraft.core.model.units import NS_PER_MS
 from govraft.testing.history import FaultEnded, FaultStarted
+from govraft.testing.simulation.disk import VirtualDisk
 from govraft.testing.simulation.host import Host
 from govraft.testing.simulation.link_faults import End, LinkFaults
 from govraft.testing.simulation.member_faults import MemberFaults
@@ -68,6 +69,7 @@ class FaultMachine:
             "slow_disk": self._slow_disk,
             "bit_rot": self._bit_rot,
             "snapshot_rot": self._snapshot_rot,
+            "lost_store": self._lost_store,
         }
         self._links = LinkFaults(world, self.strike, lambda fault: not self._is_over and fault.number in self._ends)
         self._starts |= self._links.starts
@@ -346,15 +348,37 @@ class FaultMachine:
 
         return end
 
-    def _bit_rot(self, fault: Fault) -> End | None:
-        """A damaged store stays so: the node never comes back. Never more of them than the cluster can spare."""
-        configuration = self._world.plan.configuration
-        host = self._hosts[fault.nodes[0]]
+    def _can_be_spared(self, host: Host) -> bool:
+        """Whether the cluster lives on if this node never comes back."""
         electorate = self._world.cast.genesis.electorate()
         voters = {member.id for member in electorate.voters}
-        rotten = sum(1 for other in self._hosts.values() if other.disk.damage and other.name in voters)
-        needed = max(electorate.quorum_count, configuration.voters // 2 + 1)
-        if host.disk.damage or (host.name in voters and len(voters) - rotten - 1 < needed):
+        gone = sum(
+            1 for other in self._hosts.values() if (other.disk.damage or other.has_lost) and other.name in voters
+        )
+        needed = max(electorate.quorum_count, len(voters) // 2 + 1)
+        return not host.disk.damage and not host.has_lost and (host.name not in voters or len(voters) - gone > needed)
+
+    def _lost_store(self, fault: Fault) -> End | None:
+        """An empty store in the place of a lost one. The node may be mute for good, or go on from what others tell."""
+        host = self._hosts[fault.nodes[0]]
+        if self._world.plan.configuration.voters == 1 or not self._can_be_spared(host):
+            return None
+        host.crash()
+        host.disk = VirtualDisk(late=True)
+        host.has_lost, host.installs = True, host.installs + 1
+        self._world.watcher.lost(host)
+        host.start()
+        others = [name for name in self._hosts if name != host.name] if fault.amount else []
+        for name in others:
+            # They forget the acks that they saw.
+            self._hosts[name].crash()
+            self._start_again(name)()
+        return self._start_again(host.name, *others)
+
+    def _bit_rot(self, fault: Fault) -> End | None:
+        """A damaged store stays so: the node never comes back. Never more of them than the cluster can spare."""
+        host = self._hosts[fault.nodes[0]]
+        if not self._can_be_spared(host):
             return None
         host.disk.damage = DAMAGES[fault.amount % len(DAMAGES)]
         host.crash()

@@ -18,6 +18,7 @@ class Installation:
         generation: Of its key.
         installs: How often it was set up anew.
         is_enlisted: Whether anybody has set it up as a node of this cluster. Until then it never starts.
+        has_lost: Whether its store was lost and made again under the same key.
         is_dead: Whether the machine is gone, with all that was on it, and never starts again.
     """
 
@@ -25,7 +26,7 @@ class Installation:
         self._cast, self.name = cast, name
         self.generation = self.installs = 0
         self.is_enlisted = name in cast.sample.node_keys
-        self.is_dead = False
+        self.is_dead = self.has_lost = False
         self._pins: frozenset[tuple[str, bytes]] = frozenset()
 
     @property

@@ -194,6 +194,14 @@ class LyingSequencer:
         if "self_styled_leader" not in self._liar.lies:
             self._inner.resign(seconds)
 
+    def withhold_votes(self) -> None:
+        """As the port."""
+        self._inner.withhold_votes()
+
+    def release_votes(self) -> None:
+        """As the port."""
+        self._inner.release_votes()
+
     def entry(self, index: int) -> bytes | None:
         """As the port."""
         return self._inner.entry(index)

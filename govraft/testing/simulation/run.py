@@ -168,9 +168,10 @@ def _settle(world: World, faults: FaultMachine) -> None:
 
 
 def _expected(world: World) -> list[Host]:
-    """The members, but for those whose store is damaged, or whose engine was made to lie."""
+    """The members, but for those whose store is damaged or was lost for good, or whose engine was made to lie."""
     hosts = [world.hosts[member.id] for member in world.watcher.chain.newest.members]
-    return [host for host in hosts if not host.disk.damage and host.name not in world.distrusted]
+    mute = {host.name for host in hosts if host.has_lost and host.name in world.watcher.isolated}
+    return [host for host in hosts if not host.disk.damage and host.name not in world.distrusted | mute]
 
 
 def _describe(host: Host) -> str:

@@ -31,6 +31,7 @@ from govraft.errors import CertificateError, CorruptionError, InputError, Invari
 from govraft.node.convergence import CONVERGENCE_CHANNEL
 from govraft.node.core import RAFT_CHANNEL
 from govraft.node.effects import Send
+from govraft.node.late_store import OLDER_THAN_OWN_SIGNATURES
 from govraft.testing.history import Certificate, NodeState
 from govraft.testing.simulation.commands import command_id_of
 from govraft.testing.simulation.epoch_watcher import EpochWatcher
@@ -109,6 +110,13 @@ class Watcher:
         convergence._broadcast = watched  # noqa: SLF001
         self.look(host)
 
+    def lost(self, host: Host) -> None:
+        """The node's store is lost: of what it signed, it must keep to what was certified."""
+        cosigner = (host.name, host.generation)
+        signed = self._signed.get(cosigner, (0, b""))
+        if signed[0] > self.certified_seq:
+            self._signed[cosigner] = (self.certified_seq, self.roots.get(self.certified_seq, b""))
+
     def died(self, host: Host) -> None:
         """A life ended."""
         self._show(host, ("down", 0, 0, 0, "", 0))
@@ -131,7 +139,8 @@ class Watcher:
             return
         if core.convergence.isolation is not None:
             self.isolated.add(host.name)
-            if not self._world.plan.configuration.has_liar:
+            is_mute = host.has_lost and core.convergence.isolation.reason == OLDER_THAN_OWN_SIGNATURES
+            if not is_mute and not self._world.plan.configuration.has_liar:
                 self.find("isolated", host.name, f"isolated itself: {core.convergence.isolation.detail}")
         self.chain.look(host)
         standing = core.gate.standing()

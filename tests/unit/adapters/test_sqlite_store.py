@@ -169,7 +169,7 @@ def test_an_epoch_out_of_order_is_refused(path: Path, epoch: int, seq: int) -> N
 
 def test_the_store_of_a_joining_node_begins_with_the_epochs(path: Path) -> None:
     epochs = expected_state(3, has_run_before=False).epochs
-    create_store(path, cluster_id=CLUSTER, node_id=NODE, beginning=StoreBeginning(epochs=epochs))
+    create_store(path, cluster_id=CLUSTER, node_id=NODE, late=False, beginning=StoreBeginning(epochs=epochs))
     store = SqliteStore(path, cluster_id=CLUSTER, node_id=NODE, may_create=False)
     state = store.load()
     assert (state.epochs, state.has_run_before, len(state.leaves)) == (epochs, False, 0)

@@ -168,3 +168,18 @@ def test_the_first_isolation_wins() -> None:
     again = after(isolate("third"), start=progress).isolation
     assert again is not None
     assert again.reason == "first"
+
+
+def end_late(made: WriteBatch) -> None:
+    made.end_late()
+
+
+def test_a_late_store_takes_no_vote_and_no_signature() -> None:
+    start = Progress(late=True)
+    refuses("a late store must not take a vote", hard(1, "n2"), start=start)
+    refuses("a late store must not take a cosigner record", cosigner(5), start=start)
+    taken = after(append(1), leaf(1), epoch(2, 3), hard(4, None, 1), isolate("x"), start=start)
+    assert taken.late, "what it is told it keeps"
+    done = after(end_late, cosigner(5), hard(4, "n1", 1), start=taken)
+    assert not done.late
+    assert after(end_late, start=done) == done

@@ -15,6 +15,7 @@ class Leading:
             cluster=world.cluster,
             timing=world.timing,
             recent_ns=300 * NS_PER_MS,
+            open_ns=990 * 10**6,
             signing=world.signing("a"),
         )
 
@@ -91,6 +92,26 @@ def test_a_holder_that_moved_on_earlier_is_believed(world, leading):
     lease = leading.ack("b", probe, outstanding=("c",))
     assert acks_of(lease) == ["a", "b", "c"]
     assert world.verify(lease).voters == {"a", "b"}
+
+
+def test_a_round_is_not_open_for_longer_than_a_lease(leading):
+    """Whoever lost its store meanwhile has been silent for longer, and may have told others that it acked nothing."""
+    probe = leading.begin(4)
+    leading.ack("a", probe)
+    leading.wait(989)
+    assert leading.ack("a", probe) is None
+    leading.wait(1)
+    assert leading.ack("b", probe) is None
+
+
+def test_who_moved_on_long_ago_must_say_so_again(leading):
+    """Its store may be lost since, and it may hold a lease of an older state again."""
+    leading.ack("c", leading.begin(4))
+    leading.wait(990)
+    probe = leading.begin(4)
+    leading.ack("a", probe, outstanding=("c",))
+    assert leading.ack("b", probe, outstanding=("c",)) is None
+    assert acks_of(leading.ack("c", probe)) == ["a", "b", "c"]
 
 
 def test_an_ack_of_a_lower_seq_is_no_moving_on(leading):

@@ -70,6 +70,17 @@ def test_the_window_bounds_what_is_on_the_way() -> None:
     assert progress.is_due(0.0, 99, 0, 0.1)
 
 
+def test_a_new_link_may_lead_to_a_lost_log() -> None:
+    progress = replicating()
+    matched = progress.match_index
+    progress.note_link_up()
+    assert progress.match_index == 0 < matched
+    progress.note_rejected(progress.next_index - 1, 1)
+    assert progress.next_index == 1
+    progress.note_match(3)
+    assert (progress.match_index, progress.next_index) == (3, 4)
+
+
 def test_a_new_link_starts_from_what_matches() -> None:
     progress = replicating()
     progress.note_sent(0.0, 50, WINDOW_BYTES, 0)

@@ -86,7 +86,7 @@ class Clock:
 class Disk:
     """Durable state of one node. A write takes effect whole, and only if it keeps the rules of every store."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, late: bool = False) -> None:
         self.journal: list = []
         self.hard_state = HardState()
         self.leaves: list[StoredLeaf] = []
@@ -95,7 +95,7 @@ class Disk:
         self.cosigner = None
         self.isolation = None
         self.ran = False
-        self.progress = Progress()
+        self.progress = Progress(late=late)
         self.snapshot: bytes | None = None
         self.reads = 0
 
@@ -113,6 +113,7 @@ class Disk:
             snapshot=snapshot,
             epochs=tuple(self.epochs),
             equivocations=tuple(self.equivocations),
+            late=self.progress.late,
         )
 
     def read_journal(self, first: int, last: int) -> list[JournalEntry]:
@@ -202,6 +203,11 @@ class Network:
         for other in self.nodes.values():
             if other.core is not None:
                 other.core.on_link(name, up=False)
+
+    def lose_store(self, name: str) -> None:
+        """Wipe a node's disk, and make a store as `create-store` does; it is down afterwards."""
+        self.crash(name)
+        self.nodes[name].disk = Disk(late=True)
 
     def partition(self, *names: str) -> None:
         """Cut these nodes off from all others."""

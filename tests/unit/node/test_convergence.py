@@ -287,9 +287,9 @@ def test_a_voter_that_signs_two_roots_is_proven_and_ignored():
     lying(sim, "d", root=bytes(32))
     sim.step(150)
     core = core_of(sim, "a")
-    assert set(core.convergence.equivocators) == {"d"}
+    assert set(core.convergence.witness.equivocators) == {"d"}
     assert core.convergence.isolation is None
-    first, second = split(core.convergence.equivocators["d"])
+    first, second = split(core.convergence.witness.equivocators["d"])
     assert (first.node, first.seq) == (second.node, second.seq) == ("d", 1)
     assert first.root != second.root
     sim.commit()

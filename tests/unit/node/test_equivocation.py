@@ -9,7 +9,7 @@ def test_a_liar_that_turns_honest_makes_no_quorum():
     sim = reign()
     lying(sim, "c", root=bytes(32))
     sim.step(150)
-    assert set(core_of(sim, "a").convergence.equivocators) == {"c"}
+    assert set(core_of(sim, "a").convergence.witness.equivocators) == {"c"}
     # From now on `c` says nothing but the truth; `b` is gone, so the leader would need it.
     sim.tap = lambda source, target, channel, payload: payload
     sim.partition("b")

@@ -36,14 +36,14 @@ def test_evidence_is_kept_across_restarts_and_convinces_a_stranger() -> None:
     liar = next(name for name in sim.nodes if name != leader)
     sim.tap = equivocating(sim, liar)
     core = sim.core(leader)
-    sim.run_until(lambda: core.convergence.equivocators)
+    sim.run_until(lambda: core.convergence.witness.equivocators)
     assert len(sim.nodes[leader].disk.equivocations) == 1
     sim.tap = lambda source, target, channel, payload: payload
     sim.crash(leader)
     sim.start(leader)
     (found,) = evidence_reads(sim.core(leader))["evidence"]({})["equivocations"]
     assert found["node"] == liar
-    assert set(sim.core(leader).convergence.equivocators) == {liar}
+    assert set(sim.core(leader).convergence.witness.equivocators) == {liar}
     file = encode_equivocation_file(found["first"], found["second"], cluster=sim.genesis.cluster_id, links=[])
     proven = prove_equivocation(file, sim.genesis)
     assert proven.member == sim.genesis.electorate().find(liar)
