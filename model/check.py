@@ -28,6 +28,7 @@ class Case:
         expected: `holds`, or the invariant that must fail.
         changes: Constants that are set otherwise.
         invariant: One more invariant to check.
+        module: That is checked.
         count: Whether this run is one of those that show that each action can be taken.
     """
 
@@ -36,6 +37,7 @@ class Case:
     expected: str = HOLDS
     changes: dict[str, str] = field(default_factory=dict)
     invariant: str = ""
+    module: str = "Check"
     count: bool = False
 
 
@@ -69,7 +71,21 @@ WEAKENED = (
     _without("lineage-kept", "Byzantine", "NoFork"),
     Case("one liar too many", "Byzantine", "NoFork", {"Liars": "{n3, n4}"}),
 )
-CASES = FULL + LIVELY + WEAKENED
+
+
+def _clocks(name: str, expected: str = HOLDS, invariant: str = "", **changes: str) -> Case:
+    return Case(name, "Clocks", expected, changes, invariant, "Clocks")
+
+
+CLOCKS = (
+    _clocks("Clocks"),
+    _clocks("honest clocks", Liars="{}"),
+    _clocks("somebody serves by a clock", "NobodyServes", "NobodyServes"),
+    _clocks("without clock-at-ack", "NoLoneClock", Without='{"clock-at-ack"}'),
+    _clocks("without clock-at-receipt", "NoLoneClock", Without='{"clock-at-receipt"}'),
+    _clocks("without private-probe", "NoLoneClock", Without='{"private-probe"}'),
+)
+CASES = FULL + LIVELY + WEAKENED + CLOCKS
 LONG = (Case("Long", "Long"),)
 
 
@@ -83,7 +99,7 @@ def _run(case: Case, workers: int, limit_s: int) -> tuple[str, tlc.Outcome]:
     config = tlc.configuration(case.base, case.changes)
     if case.invariant:
         config += f"  {case.invariant}\n"
-    outcome = tlc.run("Check", config, workers=workers, limit_s=limit_s, count=case.count)
+    outcome = tlc.run(case.module, config, workers=workers, limit_s=limit_s, count=case.count)
     return _verdict(outcome), outcome
 
 

@@ -16,7 +16,7 @@ from govraft.core.convergence.certificate import VerifiedLease
 from govraft.core.convergence.messages import NONCE_BYTES, Probe
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.model.units import NS_PER_MS, BoottimeNs, WallMs
-from govraft.errors import require
+from govraft.errors import InvariantViolation, require
 
 __all__ = ["HeldLease", "Holder"]
 
@@ -103,7 +103,8 @@ class Holder:
             may be delay.
         """
         leader = probe.wall
-        require(leader is not None, "a probe without a wall clock is never answered or used")
+        if leader is None:
+            raise InvariantViolation("a probe without a wall clock is never answered or used")
         made = self._made.get(probe.grants.get(self._node_id, b""))
         if made is None or now >= self._timing.lease_end(made.boottime):
             return self._timing.apart_ms(leader, wall, wall), False
