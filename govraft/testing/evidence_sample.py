@@ -55,7 +55,10 @@ from govraft.core.model.units import WallMs
 from govraft.errors import require
 from govraft.testing.sample import CREATED, SampleCluster, node_certificate, seeded_key
 
-__all__ = ["SAMPLE_REQUEST", "EvidenceSample"]
+__all__ = ["FOUNDERS", "SAMPLE_REQUEST", "EvidenceSample"]
+
+FOUNDERS = ("n1", "n2", "n3")
+"""The voters of a sample's first epoch."""
 
 SAMPLE_REQUEST = Request('Agent::"ci-bot"', 'Action::"deploy"', 'Service::"payments"', {"env": "prod", "replicas": 3})
 
@@ -100,8 +103,8 @@ class EvidenceSample:
 
     # Changes of the electorate.
 
-    def add_observer(self, node: str) -> None:
-        """Add a node, whose key belongs to its name; certified by n1 and n2."""
+    def add_observer(self, node: str, *, nodes: Sequence[str] = FOUNDERS) -> None:
+        """Add a node, whose key belongs to its name; certified by `nodes`."""
         key = self.sample.node_keys[node] = seeded_key(f"node {node}")
         fields = MemberFields(
             id=node,
@@ -109,17 +112,17 @@ class EvidenceSample:
             certificate=to_base64(node_certificate(node, key)),
             address=f"127.0.0.1:{7000 + int(node[1:])}",
         )
-        self._change(MemberAdd(**self.sample.header(), member=fields), also=node)
+        self._change(MemberAdd(**self.sample.header(), member=fields), nodes, also=node)
 
-    def promote(self, node: str) -> None:
-        """Make an observer a voter; certified by n1, n2 and n3."""
-        self._change(MemberPromote(**self.sample.header(), id=node))
+    def promote(self, node: str, *, nodes: Sequence[str] = FOUNDERS) -> None:
+        """Make an observer a voter; certified by `nodes`."""
+        self._change(MemberPromote(**self.sample.header(), id=node), nodes)
 
-    def remove(self, node: str) -> None:
-        """Remove a node; certified by n1, n2 and n3."""
-        self._change(MemberRemove(**self.sample.header(), id=node, reason="x"))
+    def remove(self, node: str, *, nodes: Sequence[str] = FOUNDERS) -> None:
+        """Remove a node; certified by `nodes`."""
+        self._change(MemberRemove(**self.sample.header(), id=node, reason="x"), nodes)
 
-    def _change(self, command: Command, also: str | None = None) -> None:
+    def _change(self, command: Command, nodes: Sequence[str], also: str | None = None) -> None:
         kind, payload = payload_type(command), encode_command(command)
         keys = [self.sample.authority_keys["rita"], self.sample.authority_keys["ruth"]]
         keys += [] if also is None else [self.sample.node_keys[also]]
@@ -134,7 +137,7 @@ class EvidenceSample:
                 self.machine.epoch,
                 applied.leaf,
                 dict(self.machine.records("electorate")),
-                self.certificate(seq, nodes=("n1", "n2", "n3")),
+                self.certificate(seq, nodes=nodes),
                 tuple(self.machine.lineage.inclusion_proof(seq - 1, seq)),
             )
         )
