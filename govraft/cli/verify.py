@@ -102,7 +102,7 @@ def _prove(source: BinaryIO, genesis: Genesis, use: Use) -> dict[str, Any]:
         return prove_evidence(source.read(SNAPSHOT_FILE_BYTES + 1), genesis, use)
     if is_lineage(first):
         with progress("replaying", size) as advance:
-            return describe_lineage(prove_lineage(_lines(source, advance), genesis))
+            return describe_lineage(prove_lineage(_lines(source, advance), genesis, trust=use.trust), use)
     if size > EVIDENCE_BYTES_MAX:
         raise malformed("this is no evidence that govraft knows")
     return prove_evidence(source.read(EVIDENCE_BYTES_MAX), genesis, use)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from govraft.core.codec.base64_text import to_base64
 from govraft.core.codec.envelope import pae, seal
 from govraft.core.codec.note import Checkpoint, Note, NoteSignature, cosignature_key_id, cosigned_message, format_note
@@ -20,6 +22,7 @@ from govraft.core.evidence.chain import encode_chain
 from govraft.core.evidence.denial import encode_denial_file
 from govraft.core.evidence.epochs import EpochLink
 from govraft.core.evidence.equivocation import encode_equivocation_file
+from govraft.core.evidence.lineage_export import encode_end, encode_epoch, encode_header, encode_record
 from govraft.core.evidence.lineage_proof import EarlierLineage, encode_proof_file
 from govraft.core.evidence.permit_file import encode_permit_file
 from govraft.core.evidence.receipt import encode_receipt_file
@@ -33,6 +36,7 @@ from govraft.core.evidence.statements import (
     context_digest,
     request_digest,
 )
+from govraft.core.evidence.trust import Trust
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import encode_entry
 from govraft.core.machine.machine import AppliedEntry, Machine
@@ -48,6 +52,7 @@ from govraft.core.model.commands import (
     encode_command,
     payload_type,
 )
+from govraft.core.model.electorate import Member
 from govraft.core.model.outcome import Applied
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
@@ -55,7 +60,7 @@ from govraft.core.model.units import WallMs
 from govraft.errors import require
 from govraft.testing.sample import CREATED, SampleCluster, node_certificate, seeded_key
 
-__all__ = ["FOUNDERS", "SAMPLE_REQUEST", "EvidenceSample"]
+__all__ = ["FOUNDERS", "SAMPLE_REQUEST", "EvidenceSample", "new_members"]
 
 FOUNDERS = ("n1", "n2", "n3")
 """The voters of a sample's first epoch."""
@@ -76,6 +81,8 @@ class EvidenceSample:
         self.entries: list[bytes | None] = [None]
         self.envelopes: list[bytes] = [b""]
         self.links: list[EpochLink] = []
+        self.change_leases: dict[int, bytes] = {}
+        """By seq: the joint lease of each change of the electorate."""
         for number in quarantined:
             self.quarantine(number)
 
@@ -132,6 +139,7 @@ class EvidenceSample:
         )
         require(applied.outcome == Applied(), f"the sample's change of members was refused: {applied.outcome.code}")
         seq = self.machine.seq
+        self.change_leases[seq] = self.lease(seq, nodes=nodes)
         self.links.append(
             EpochLink(
                 self.machine.epoch,
@@ -209,10 +217,10 @@ class EvidenceSample:
         times_s: Sequence[int] | None = None,
         outstanding: Sequence[str] = (),
     ) -> bytes:
-        """A lease message of n1 on a seq, carried by acks of these nodes."""
+        """A lease message of the first of these nodes on a seq, carried by their acks."""
         seq = self.machine.seq if seq is None else seq
         times = times_s or [CREATED // 1000 + 60] * len(nodes)
-        probe = self.probe(seq)
+        probe = self.probe(seq, leader=nodes[0])
         acks = [
             self.ack(node, probe, time_s=time_s, outstanding=outstanding)
             for node, time_s in zip(nodes, times, strict=True)
@@ -220,7 +228,7 @@ class EvidenceSample:
         body = self.checkpoint(seq).encode()
         lines = [self.cosignature(node, body, time_s) for node, time_s in zip(nodes, times, strict=True)]
         lease = Lease(probe, tuple(acks), format_note(Note(body, tuple(lines))))
-        return self._message(Kind.LEASE, lease.encode(), "n1").encode()
+        return self._message(Kind.LEASE, lease.encode(), nodes[0]).encode()
 
     # Statements.
 
@@ -373,3 +381,38 @@ class EvidenceSample:
     def chain(self) -> list[dict[str, Any]]:
         """The links to the current epoch, as files carry them."""
         return encode_chain(self.sample.genesis, self.links)
+
+    def export(self, nodes: Sequence[str] = ("n1", "n2"), *, certificate: bytes | None = None) -> bytes:
+        """A lineage export, certified by `nodes`."""
+        return b"".join(self.export_lines(certificate or self.certificate(nodes=nodes)))
+
+    def export_lines(self, certificate: bytes) -> list[bytes]:
+        """The lines of a lineage export that ends in this certificate."""
+        lines = [encode_header(self.sample.genesis, last=self.machine.seq)]
+        changes = {Leaf.decode(link.leaf).seq: link for link in self.links}
+        for seq, (leaf, entry) in enumerate(zip(self.leaves, self.entries, strict=True), 1):
+            lines.append(encode_record(seq, leaf, entry))
+            if seq in changes:
+                lines.append(encode_epoch(changes[seq].epoch, self.change_leases[seq]))
+        return [*lines, encode_end(certificate)]
+
+    def trust(self, seq: int | None = None) -> Trust:
+        """The trust state of the current electorate at a seq, by default the newest."""
+        seq = self.machine.seq if seq is None else seq
+        members = tuple(
+            Member(item.id, item.public_key, b"", item.voter, "") for item in self.machine.electorate.members
+        )
+        electorate = msgspec.structs.replace(self.machine.electorate, members=members)
+        return Trust(self.sample.genesis.cluster_id, electorate, seq, self.machine.lineage.root(seq))
+
+
+def new_members() -> EvidenceSample:
+    """A cluster whose founders n1 and n2 have left: since seq 12, in epoch 7, n3, n4 and n5 are its voters."""
+    world = EvidenceSample()
+    for node in ("n4", "n5"):
+        world.add_observer(node)
+        world.promote(node)
+    world.remove("n1", nodes=("n2", "n3", "n4"))
+    world.remove("n2", nodes=("n3", "n4", "n5"))
+    world.quarantine(9)
+    return world

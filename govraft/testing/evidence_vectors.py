@@ -18,7 +18,6 @@ from govraft.core.codec.envelope import decode_envelope, encode_envelope
 from govraft.core.codec.note import NoteSignature, format_note, parse_note
 from govraft.core.convergence.certificate import key_name
 from govraft.core.evidence.evidence import Use, prove_evidence
-from govraft.core.evidence.lineage_export import encode_end, encode_epoch, encode_header, encode_record
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.limits import PERMIT_MS
@@ -226,25 +225,16 @@ def _certificates() -> list[Case]:
 def _lineages() -> list[Case]:
     world, later = EvidenceSample(), _later()
 
-    def export(it: EvidenceSample, certificate: bytes | None = None) -> list[bytes]:
-        lines = [encode_header(it.sample.genesis, last=it.machine.seq)]
-        changes = {Leaf.decode(link.leaf).seq: link for link in it.links}
-        for seq, (leaf, entry) in enumerate(zip(it.leaves, it.entries, strict=True), 1):
-            lines.append(encode_record(seq, leaf, entry))
-            if seq in changes:
-                lines.append(encode_epoch(changes[seq].epoch, it.lease(seq, nodes=("n1", "n2", "n3"))))
-        return [*lines, encode_end(certificate or it.certificate())]
-
-    lines = export(world)
+    lines = world.export_lines(world.certificate())
     return [
         _case("the whole", world, b"".join(lines)),
         _case("cut off", world, b"".join(lines[:-1])),
         _case("without an entry", world, b"".join([*lines[:3], *lines[4:]])),
         _case("two entries exchanged", world, b"".join([*lines[:3], lines[4], lines[3], *lines[5:]])),
         _case("something after the end", world, b"".join([*lines, lines[-1]])),
-        _case("certified by one voter", world, b"".join(export(world, world.certificate(nodes=("n1",))))),
-        _case("an earlier certificate", world, b"".join(export(world, world.certificate(5)))),
-        _case("with changes of the electorate", later, b"".join(export(later, later.certificate(nodes=_FOUR)))),
+        _case("certified by one voter", world, world.export(("n1",))),
+        _case("an earlier certificate", world, world.export(certificate=world.certificate(5))),
+        _case("with changes of the electorate", later, later.export(_FOUR)),
     ]
 
 

@@ -149,7 +149,9 @@ class TrustState(msgspec.Struct, frozen=True):
         # SAFETY: an electorate of one cluster says nothing about another one
         # (test_trust_file.py::test_what_is_no_trust_state_of_this_cluster_is_refused).
         if file.cluster != genesis.cluster_id:
-            raise InputError(f"it is of cluster {file.cluster}, the genesis of {genesis.cluster_id}", code=WRONG_CLUSTER)
+            raise InputError(
+                f"it is of cluster {file.cluster}, the genesis of {genesis.cluster_id}", code=WRONG_CLUSTER
+            )
         members = tuple(_member(item) for item in file.electorate)
         keys, ids = {item.public_key for item in members}, [item.id for item in members]
         if ids != sorted(set(ids)) or len(keys) != len(members):
