@@ -47,6 +47,7 @@ COMMANDS = {
     "revoke": "govraft.cli.enforcement:revoke",
     "status": "govraft.cli.status:status",
     "submit": "govraft.cli.submit:submit",
+    "trust": "govraft.cli.trust:trust",
     "verify": "govraft.cli.verify:verify",
     "version": "govraft.cli.shell:version",
     "watch": "govraft.cli.status:watch",

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
-
 from govraft.core.codec.base64_text import to_base64
 from govraft.core.codec.envelope import pae, seal
 from govraft.core.codec.note import Checkpoint, Note, NoteSignature, cosignature_key_id, cosigned_message, format_note
@@ -37,6 +35,7 @@ from govraft.core.evidence.statements import (
     request_digest,
 )
 from govraft.core.evidence.trust import Trust
+from govraft.core.evidence.trust_state import bare_electorate
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import encode_entry
 from govraft.core.machine.machine import AppliedEntry, Machine
@@ -52,7 +51,6 @@ from govraft.core.model.commands import (
     encode_command,
     payload_type,
 )
-from govraft.core.model.electorate import Member
 from govraft.core.model.outcome import Applied
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
@@ -60,7 +58,7 @@ from govraft.core.model.units import WallMs
 from govraft.errors import require
 from govraft.testing.sample import CREATED, SampleCluster, node_certificate, seeded_key
 
-__all__ = ["FOUNDERS", "SAMPLE_REQUEST", "EvidenceSample", "new_members"]
+__all__ = ["FOUNDERS", "SAMPLE_REQUEST", "EvidenceSample"]
 
 FOUNDERS = ("n1", "n2", "n3")
 """The voters of a sample's first epoch."""
@@ -399,20 +397,5 @@ class EvidenceSample:
     def trust(self, seq: int | None = None) -> Trust:
         """The trust state of the current electorate at a seq, by default the newest."""
         seq = self.machine.seq if seq is None else seq
-        members = tuple(
-            Member(item.id, item.public_key, b"", item.voter, "") for item in self.machine.electorate.members
-        )
-        electorate = msgspec.structs.replace(self.machine.electorate, members=members)
+        electorate = bare_electorate(self.machine.electorate)
         return Trust(self.sample.genesis.cluster_id, electorate, seq, self.machine.lineage.root(seq))
-
-
-def new_members() -> EvidenceSample:
-    """A cluster whose founders n1 and n2 have left: since seq 12, in epoch 7, n3, n4 and n5 are its voters."""
-    world = EvidenceSample()
-    for node in ("n4", "n5"):
-        world.add_observer(node)
-        world.promote(node)
-    world.remove("n1", nodes=("n2", "n3", "n4"))
-    world.remove("n2", nodes=("n3", "n4", "n5"))
-    world.quarantine(9)
-    return world

@@ -20,7 +20,7 @@ from govraft.core.evidence.files import malformed
 from govraft.core.evidence.lineage_export import prove_lineage
 from govraft.core.evidence.lineage_proof import PROOF_FORMAT, prove_leaf
 from govraft.core.evidence.receipt import RECEIPT_FORMAT, prove_receipt
-from govraft.core.evidence.trust_state import TRUST_FORMAT, Shown, TrustState, not_shown
+from govraft.core.evidence.trust_state import TRUST_FORMAT, Shown, TrustState, bare_electorate, not_shown
 from govraft.core.machine.snapshot import is_snapshot
 from govraft.core.model.genesis import Genesis
 from govraft.errors import VerificationError
@@ -73,17 +73,38 @@ class Trust(TrustState, frozen=True):
             VerificationError: It proves nothing; or it is of another history (code `conflict`), not shown to lie in
                 this one (`not_shown`), or does not lead from this one to its own (`not_linked`).
         """
+        newer, is_linked = self._lead(evidence, genesis)
+        # SAFETY: only what grew out of the trusted root is believed without a question
+        # (test_trust_advance.py::test_only_what_grew_out_of_the_trusted_root_moves_it).
+        if not is_linked:
+            message = f"nothing in it leads from the trusted root at seq {self.seq} to seq {newer.seq}"
+            raise VerificationError(message, code=NOT_LINKED)
+        return newer
+
+    def propose(self, evidence: bytes, genesis: Genesis) -> tuple[Trust, bool]:
+        """The trust state that a file leads to, and whether `advance` would take it; else a person must decide.
+
+        Args:
+            evidence: As for `advance`; or another trust state, which never links: nobody has signed it.
+            genesis: Trusted.
+
+        Raises:
+            VerificationError: As `advance`, but for `not_linked`.
+            InputError: A trust state that cannot be read.
+        """
+        if _format(evidence) != TRUST_FORMAT:
+            return self._lead(evidence, genesis)
+        other = Trust.decode(evidence, genesis)
+        self.refuse_other(other)
+        return (self, True) if other.seq <= self.seq else (other, False)
+
+    def _lead(self, evidence: bytes, genesis: Genesis) -> tuple[Trust, bool]:
         shown = _show(evidence, genesis, self)
         if not self.ties(shown):
             raise not_shown()
         if shown.seq <= self.seq:
-            return self
-        # SAFETY: only what grew out of the trusted root is believed without a question
-        # (test_trust_advance.py::test_only_what_grew_out_of_the_trusted_root_moves_it).
-        if shown.root_at(self.seq) != self.root:
-            message = f"nothing in it leads from the trusted root at seq {self.seq} to seq {shown.seq}"
-            raise VerificationError(message, code=NOT_LINKED)
-        return self._from(shown, genesis)
+            return self, True
+        return self._from(shown, genesis), shown.root_at(self.seq) == self.root
 
     @classmethod
     def _from(cls, shown: Shown, genesis: Genesis) -> Trust:
@@ -95,7 +116,7 @@ class Trust(TrustState, frozen=True):
         root = shown.root_at(shown.seq)
         if root is None:
             raise VerificationError("it has no certificate", code=NO_TRUST)
-        return cls(genesis.cluster_id, shown.history.electorates[shown.epoch], shown.seq, root)
+        return cls(genesis.cluster_id, bare_electorate(shown.history.newest), shown.seq, root)
 
 
 def _show(data: bytes, genesis: Genesis, trust: TrustState | None) -> Shown:

@@ -44,6 +44,7 @@ __all__ = [
     "WRONG_CLUSTER",
     "Shown",
     "TrustState",
+    "bare_electorate",
     "not_shown",
 ]
 
@@ -246,6 +247,12 @@ def _member(item: _Member) -> Member:
     if key is None or not is_sound_key(key):
         raise DecodeError(f"`public_key` of `{item.id}` is no usable Ed25519 key")
     return Member(item.id, key, b"", item.voter, "")
+
+
+def bare_electorate(electorate: Electorate) -> Electorate:
+    """An electorate as a trust state has it: without certificates and addresses."""
+    members = tuple(Member(item.id, item.public_key, b"", item.voter, "") for item in electorate.members)
+    return Electorate(electorate.epoch, electorate.rule, members)
 
 
 def _keys_of(electorate: Electorate) -> list[tuple[str, bytes, bool]]:

@@ -11,7 +11,8 @@ from govraft.core.evidence.evidence import Use, prove_evidence
 from govraft.core.evidence.permit_file import prove_permit
 from govraft.core.lineage.proofs import root_up_to
 from govraft.errors import VerificationError
-from govraft.testing.evidence_sample import EvidenceSample, new_members
+from govraft.testing.evidence_sample import EvidenceSample
+from govraft.testing.evidence_worlds import new_members
 from govraft.testing.sample import CREATED
 
 NOW = CREATED + 101_000
