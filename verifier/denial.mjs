@@ -26,5 +26,6 @@ export async function proveDenial(bytes, genesis, { request }) {
   if (signers.length !== 1) throw signatureInvalid(`the denial is not signed by \`${member.id}\``);
   await demandRequest(request, statement.request_digest);
   const { cluster: _, ...fields } = statement;
-  return { kind: "denial", ...fields };
+  const shown = { history, epoch: statement.epoch, seq: 0, roots: new Map() };
+  return { shown, proven: { kind: "denial", ...fields } };
 }

@@ -35,6 +35,20 @@ export class EpochHistory {
   constructor(genesis) {
     this.genesis = genesis;
     this.known = [{ seq: 1, electorate: genesis.electorate }];
+    // By seq: the certified root of each change that a link has proven.
+    this.roots = new Map();
+  }
+
+  /** Knows an electorate that is trusted, and neither when it began nor what was before it. */
+  static beginningWith(electorate, genesis) {
+    const history = new EpochHistory(genesis);
+    history.known = [{ seq: 1, electorate }];
+    return history;
+  }
+
+  /** Whether the electorate changed at `seq`. */
+  isChange(seq) {
+    return this.known.slice(1).some((item) => item.seq === seq);
   }
 
   get newest() {
@@ -97,6 +111,7 @@ export class EpochHistory {
     const electorate = nextElectorate(link.records, link.epoch, this.genesis);
     await verifyCertificate(link.note, [this.newest, electorate], origin);
     this.learn(leaf.seq, electorate);
+    this.roots.set(leaf.seq, checkpoint.root);
   }
 }
 

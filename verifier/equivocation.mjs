@@ -27,9 +27,14 @@ export async function proveEquivocation(bytes, genesis) {
   if (file.cluster !== genesis.clusterId) throw wrongCluster("the evidence is of another cluster");
   const messages = [readBytes(file.first, "first"), readBytes(file.second, "second")];
   let failure = null;
-  for (const electorate of (await openHistory(genesis, file.epochs, { exact: true })).electorates) {
+  const history = await openHistory(genesis, file.epochs, { exact: true });
+  for (const electorate of history.electorates) {
     try {
-      return await contradiction(messages, electorate, genesis);
+      const { member, proven } = await contradiction(messages, electorate, genesis);
+      const hasKey = (later) => equal(later.find(member.id)?.public_key ?? new Uint8Array(), member.public_key);
+      // The last epoch in which the node had that key.
+      const { epoch } = history.electorates.findLast(hasKey);
+      return { shown: { history, epoch, seq: 0, roots: new Map() }, proven };
     } catch (error) {
       if (!CERTIFICATE_CODES.includes(error.code)) throw error;
       failure = error;
@@ -45,7 +50,7 @@ async function contradiction(messages, electorate, genesis) {
   if (one.seq !== other.seq || equal(one.root, other.root)) {
     throw innocent(`\`${one.member.id}\` signed no two roots for one seq`);
   }
-  return {
+  const proven = {
     kind: "equivocation",
     node: one.member.id,
     public_key: hex(one.member.public_key),
@@ -53,6 +58,7 @@ async function contradiction(messages, electorate, genesis) {
     seq: one.seq,
     roots: [hex(one.root), hex(other.root)],
   };
+  return { member: one.member, proven };
 }
 
 /** Who said which root of which seq: a signed ack, or a note with one cosignature. */

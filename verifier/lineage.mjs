@@ -27,21 +27,22 @@ const recordShape = record({ seq: whole({ least: 1 }), leaf: text(), entry: null
 const epochShape = record({ epoch: whole({ least: 2 }), lease: text() });
 const endShape = record({ certificate: text() });
 
-/** What a lineage export proves, but for a replay of the state. */
-export async function proveLineage(bytes, genesis) {
+/** What a lineage export proves, but for a replay of the state. `use`: {trust}, whose seq its root is shown at. */
+export async function proveLineage(bytes, genesis, { trust }) {
   const lines = linesOf(bytes);
   const header = readLine(lines[0], 1, headerShape);
   if (header.cluster !== genesis.clusterId || header.name !== genesis.name) {
     throw wrongCluster("the export is of another cluster than the genesis");
   }
-  const lineage = new Lineage(genesis);
+  const lineage = new Lineage(genesis, trust?.seq ?? 0);
   for (let number = 2; number <= lines.length; number += 1) {
     const certificate = await take(lineage, lines[number - 1], number);
     if (certificate === null) continue;
     if (number < lines.length) throw malformed(`line ${number + 1}: nothing may follow the certificate`);
     const proven = await lineage.finish(certificate);
     if (proven.seq !== header.last) throw malformed(`the header says that seq ${header.last} is the last`);
-    return proven;
+    const { history, roots } = lineage;
+    return { shown: { history, epoch: proven.epoch, seq: proven.seq, roots }, proven };
   }
   throw malformed("the export ends without a certificate: it was cut off");
 }
@@ -82,7 +83,9 @@ async function take(lineage, line, number) {
 }
 
 class Lineage {
-  constructor(genesis) {
+  constructor(genesis, watched) {
+    this.watched = watched;
+    this.roots = new Map();
     this.genesis = genesis;
     this.history = new EpochHistory(genesis);
     this.roster = new Roster(genesis);
@@ -107,6 +110,7 @@ class Lineage {
     const leaf = decoding(wrap, () => decodeLeaf(bytes));
     if (seq > 1) await this.follow(leaf, entry, wrap);
     await this.tree.append(bytes);
+    if (seq === this.watched) this.roots.set(seq, await this.tree.root());
     this.leaf = leaf;
     this.applied += leaf.outcome === "applied" ? 1 : 0;
   }
@@ -161,6 +165,7 @@ class Lineage {
     if (!equal(checkpoint.root, await this.tree.root())) {
       throw lineageInconsistent("the certified root is not the root of these leaves");
     }
+    this.roots.set(checkpoint.seq, checkpoint.root);
     return {
       kind: "lineage",
       ...checkpoint,

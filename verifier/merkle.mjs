@@ -59,6 +59,24 @@ export async function verifyInclusion(leaf, seq, size, proof, root) {
   if (last !== 0n || !equal(node, root)) throw lineageInconsistent("the inclusion proof does not lead to the root");
 }
 
+/**
+ * The root of the lineage that ends with `leaf`, from an inclusion proof that holds: its path passes every complete
+ * subtree to its left, and those are all that lies before it.
+ */
+export async function rootUpTo(leaf, seq, size, proof) {
+  let position = BigInt(seq) - 1n;
+  let last = BigInt(size) - 1n;
+  let node = await hashLeaf(leaf);
+  for (const sibling of proof) {
+    if (position & 1n || position === last) {
+      node = await hashNode(sibling, node);
+      while (!(position & 1n) && position) [position, last] = [position >> 1n, last >> 1n];
+    }
+    [position, last] = [position >> 1n, last >> 1n];
+  }
+  return node;
+}
+
 /** That a lineage begins with another one, `oldSize` from 1 to `newSize`. RFC 9162, 2.1.4.2. */
 export async function verifyConsistency(oldSize, oldRoot, newSize, newRoot, proof) {
   const [from, to] = [BigInt(oldSize), BigInt(newSize)];

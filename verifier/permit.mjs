@@ -16,10 +16,12 @@ import {
 import { readBytes, readFile, readNodes } from "./files.mjs";
 import { decodeLeaf } from "./leaf.mjs";
 import { verifyInclusion } from "./merkle.mjs";
+import { parseNote } from "./note.mjs";
 import { anything, list, mapOf, oneOf, record, text } from "./shapes.mjs";
 import { decodePermit, requestDigest } from "./statements.mjs";
 
 export const PERMIT_FORMAT = "govraft.permit.v1";
+const CERTIFICATE_AGE_MOST_MS = 24 * 60 * 60 * 1000;
 const PERMIT_TYPE = "application/vnd.govraft.permit.v1+json";
 
 const shape = record({
@@ -31,7 +33,7 @@ const shape = record({
   epochs: list(mapOf(anything)),
 });
 
-/** What a permit file proves. `use`: {at, request, audience, atLeast}. */
+/** What a permit file proves. `use`: {at, request, audience, atLeast, trust}. */
 export async function provePermit(bytes, genesis, use) {
   const file = readFile(bytes, shape);
   const envelope = decoding(malformed, () => openSealed(file.envelope, PERMIT_TYPE));
@@ -43,10 +45,12 @@ export async function provePermit(bytes, genesis, use) {
   if (signers.length < electorate.quorum) {
     throw thresholdUnmet(`the permit has ${signers.length} of ${electorate.quorum} signatures`);
   }
-  await proveState(file, statement, history, genesis);
+  const checkpoint = await proveState(file, statement, history, genesis);
+  const shown = { history, epoch: statement.epoch, seq: checkpoint.seq, roots: new Map([[checkpoint.seq, checkpoint.root]]) };
+  if (use.trust !== null) use.trust.demandCurrent(shown);
   await checkUse(statement, genesis, use);
   const { cluster: _, ...fields } = statement;
-  return { kind: "permit", ...fields, voters: signers.map((member) => member.id).sort() };
+  return { shown, proven: { kind: "permit", ...fields, voters: signers.map((member) => member.id).sort() } };
 }
 
 async function proveState(file, statement, history, genesis) {
@@ -62,6 +66,16 @@ async function proveState(file, statement, history, genesis) {
   const isSame = statement.seq === checkpoint.seq && statement.seq === leaf.seq && statement.epoch === leaf.epoch;
   if (!isSame || statement.state_root !== hex(leaf.state_root)) {
     throw lineageInconsistent("the permit speaks of another state than its leaf and certificate");
+  }
+  if (!history.isChange(statement.seq)) demandFresh(note, judges[0], statement.issued);
+  return checkpoint;
+}
+
+// Nodes certify their state anew all the time; only the certificate with which an electorate begins is made once.
+function demandFresh(note, electorate, issued) {
+  const ages = parseNote(note).signatures.map(({ timeS }) => Math.abs(Number(timeS) * 1000 - issued));
+  if (ages.filter((age) => age <= CERTIFICATE_AGE_MOST_MS).length < electorate.quorum) {
+    throw new VerificationError("no quorum certified its state within a day of its issue", "stale_certificate");
   }
 }
 

@@ -10,7 +10,7 @@ import { readBytes, readNodes } from "./files.mjs";
 import { parseJson } from "./json.mjs";
 import { decodeLeaf } from "./leaf.mjs";
 import { verifyLease } from "./lease.mjs";
-import { verifyInclusion } from "./merkle.mjs";
+import { rootUpTo, verifyInclusion } from "./merkle.mjs";
 import { decodeSigned } from "./messages.mjs";
 import { pack } from "./msgpack.mjs";
 import { anything, list, mapOf, oneOf, record, text, whole } from "./shapes.mjs";
@@ -49,7 +49,8 @@ export async function proveReceipt(bytes, genesis) {
   const signed = decoding(malformed, () => decodeSigned(leaseBytes, "lease"));
   const { checkpoint, voters, acks } = await verifyLease(signed, history.judges(file.certified_seq), genesis);
   const until = ends(acks, genesis);
-  await verifyInclusion(leafBytes, leaf.seq, checkpoint.seq, readNodes(file.proof), checkpoint.root);
+  const proof = readNodes(file.proof);
+  await verifyInclusion(leafBytes, leaf.seq, checkpoint.seq, proof, checkpoint.root);
   const isSame = file.seq === leaf.seq && file.outcome === leaf.outcome && file.certified_seq === checkpoint.seq;
   if (!isSame || file.command_id !== command.fields.command_id) {
     throw lineageInconsistent("the receipt says something else than its leaf and certificate");
@@ -58,7 +59,10 @@ export async function proveReceipt(bytes, genesis) {
     throw lineageInconsistent(`the receipt's leaf is of epoch ${leaf.epoch}, another was in force`);
   }
   await bind(leaf, envelope);
-  return {
+  const roots = new Map([[leaf.seq, await rootUpTo(leafBytes, leaf.seq, checkpoint.seq, proof)]]);
+  roots.set(checkpoint.seq, checkpoint.root);
+  const shown = { history, epoch: history.judges(checkpoint.seq).at(-1).epoch, seq: checkpoint.seq, roots };
+  const proven = {
     kind: "receipt",
     command: command.name,
     command_id: command.fields.command_id,
@@ -71,6 +75,7 @@ export async function proveReceipt(bytes, genesis) {
     voters,
     ...until,
   };
+  return { shown, proven };
 }
 
 // After the end of the second of the latest ack, by any honest clock.

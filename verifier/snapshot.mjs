@@ -7,7 +7,7 @@ import { historyOf } from "./epochs.mjs";
 import { decoding, lineageInconsistent, malformed } from "./errors.mjs";
 import { SECTIONS, TIME_MAX_MS } from "./genesis.mjs";
 import { decodeLeaf, shownLeaf } from "./leaf.mjs";
-import { verifyInclusion } from "./merkle.mjs";
+import { rootUpTo, verifyInclusion } from "./merkle.mjs";
 import { unpack } from "./msgpack.mjs";
 import { binary, list, mapOf, record, whole } from "./shapes.mjs";
 import { sectionDigest } from "./trie.mjs";
@@ -51,13 +51,16 @@ export async function proveSnapshot(bytes, genesis) {
   }
   await demandRecords(snapshot.sections, leaf);
   const counts = SECTIONS.map((name) => [name, snapshot.sections.get(name).size]);
-  return {
+  const roots = new Map([[leaf.seq, await rootUpTo(snapshot.leaf, leaf.seq, checkpoint.seq, snapshot.proof)]]);
+  roots.set(checkpoint.seq, checkpoint.root);
+  const proven = {
     kind: "snapshot",
     ...checkpoint,
     root: hex(checkpoint.root),
     leaf: shownLeaf(leaf),
     records: Object.fromEntries(counts),
   };
+  return { shown: { history, epoch: checkpoint.epoch, seq: checkpoint.seq, roots }, proven };
 }
 
 async function readSnapshot(bytes) {

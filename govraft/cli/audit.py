@@ -16,6 +16,7 @@ from govraft.cli.exit_codes import DENIED, DONE
 from govraft.cli.new_file import open_new
 from govraft.cli.output import Table, digits, emit, fields_table, note, progress
 from govraft.cli.settings import CliGroup, Settings
+from govraft.cli.trust_file import TRUST_WORDS, find_trust, trusted_option
 from govraft.cli.trusted_genesis import trusted_genesis
 from govraft.client.client import Client
 from govraft.core.evidence.decision_export import LINE_BYTES_MAX
@@ -61,21 +62,28 @@ def export(
     "--lineage", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Of `govraft lineage export`."
 )
 @click.option("--genesis", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Trusted.")
+@trusted_option
 @click.pass_obj
-def replay(settings: Settings, decisions: Path, lineage: Path, genesis: Path | None) -> int:
+def replay(settings: Settings, decisions: Path, lineage: Path, genesis: Path | None, trusted: str | None) -> int:
     """Evaluate every decision in DECISIONS again, offline, on the state that it names.
 
-    The lineage is replayed from the genesis; nothing else is trusted. Exit code 1 if a record is not what it should be,
-    is missing, or is not what the node anchored. Export the lineage after the decisions.
+    The lineage is replayed from the genesis, and held against the trust state; nothing else is trusted. Exit code 1 if
+    a record is not what it should be, is missing, or is not what the node anchored, or if the lineage is of another
+    history than the trusted one. Export the lineage after the decisions.
     """
-    trusted = trusted_genesis(settings, genesis)
+    known = trusted_genesis(settings, genesis)
+    place = find_trust(trusted, known)
+    trust = place.load(known)
     with ExitStack() as stack:
         file = _DecisionFile(stack.enter_context(_open(decisions)), stack.enter_context(_open(decisions)))
         source = stack.enter_context(_open(lineage))
         count = file.count_lines()
         judged = stack.enter_context(progress("evaluating", count))
-        report = replay_decisions(file, _lines(source), trusted, advance_records=judged)
-    emit(settings.output, {"clean": report.is_clean, **msgspec.to_builtins(report)}, _table(report))
+        report = replay_decisions(file, _lines(source), known, advance_records=judged, trust=trust)
+    data = {"clean": report.is_clean, **msgspec.to_builtins(report), "trusted": place.name}
+    emit(settings.output, data, _table(report))
+    if report.trust == "not_shown":
+        note(f"govraft: {TRUST_WORDS['not_shown']}")
     for problem in report.chain:
         note(f"govraft: {problem}")
     if report.mismatch_count:
@@ -129,6 +137,7 @@ def _fields(report: AuditReport) -> Sequence[tuple[str, object]]:
         ("log", digits(report.log)),
         ("records", f"{report.first} to {report.last - 1}" if report.last > report.first else "none"),
         ("lineage to seq", report.seq),
+        ("lineage proven", TRUST_WORDS[report.trust]),
         *((f"checked: {kind}", count) for kind, count in report.counts.items()),
         ("never recorded", report.dropped),
         ("mismatches", report.mismatch_count),

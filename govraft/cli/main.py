@@ -50,6 +50,7 @@ COMMANDS = {
     "rules": "govraft.cli.rules:rules",
     "status": "govraft.cli.status:status",
     "submit": "govraft.cli.submit:submit",
+    "trust": "govraft.cli.trust:trust",
     "verify": "govraft.cli.verify:verify",
     "version": "govraft.cli.shell:version",
     "watch": "govraft.cli.status:watch",

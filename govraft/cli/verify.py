@@ -1,4 +1,4 @@
-"""`govraft verify`: offline proof of every kind of evidence, from the genesis alone."""
+"""`govraft verify`: offline proof of every kind of evidence, from the genesis and the trust state. Writes nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 import click
 
 from govraft.cli.input_files import json_value, read_text
-from govraft.cli.output import emit, fields_table, progress, time_text
+from govraft.cli.output import emit, fields_table, note, progress, time_text
 from govraft.cli.settings import CliCommand, Settings
+from govraft.cli.trust_file import TRUST_WORDS, find_trust, trusted_option
 from govraft.cli.trusted_genesis import trusted_genesis
 from govraft.core.evidence.evidence import TIMES, Use, describe_lineage, is_lineage, prove_evidence
 from govraft.core.evidence.files import EVIDENCE_BYTES_MAX, malformed
@@ -48,6 +49,7 @@ _FIRST_BYTES = 4096
     help="A seq known to be effective: a permit on an older state is void.",
 )
 @click.option("--at", type=click.IntRange(1), metavar="MS", help="Wall time to verify for; default now.")
+@trusted_option
 @click.pass_obj
 def verify(
     settings: Settings,
@@ -58,23 +60,30 @@ def verify(
     audience: str | None,
     at_least: int,
     at: int | None,
+    trusted: str | None,
 ) -> None:
-    """Prove what FILE says, offline; nothing is trusted but the genesis.
+    """Prove what FILE says, offline; nothing is trusted but the genesis and what `govraft trust set` was given.
 
     FILE is a permit, a signed denial, a receipt, a lineage export, a node's snapshot, a proof of `govraft lineage
-    prove`, evidence of equivocation, or a quorum certificate (a C2SP signed note). Prints what is proven. Exit code 0
-    if FILE is proven, 1 if it is not, 2 if a file cannot be read.
+    prove`, evidence of equivocation, or a quorum certificate (a C2SP signed note). Prints what is proven, and on whose
+    word: without a trust state, whoever holds the keys of a former electorate can still make such files. Exit code 0
+    if FILE is proven, 1 if it is not, 2 if a file cannot be read. With `--at`, evidence of the past counts even if
+    nothing ties it to the trusted history.
     """
     genesis = trusted_genesis(settings, genesis_path)
     request = None if request_text is None else _request(request_text)
-    use = Use(at or time.time_ns() // 1_000_000, request, audience, at_least)
+    place = find_trust(trusted, genesis)
+    now = time.time_ns() // 1_000_000
+    use = Use(at or now, request, audience, at_least, place.load(genesis), is_past=at is not None)
     try:
         source = file.open("rb")
     except OSError as error:
         raise InputError(f"`{file}` cannot be read: {error.strerror}", code="file_unreadable") from error
     with closing(source):
         proven = _prove(source, genesis, use)
-    data = {"proven": True, "cluster": genesis.cluster_id, "name": genesis.name, **proven}
+    data = {"proven": True, "cluster": genesis.cluster_id, "name": genesis.name, **proven, "trusted": place.name}
+    if proven["trust"] == "not_shown":
+        note(f"govraft: {TRUST_WORDS['not_shown']}")
     emit(
         settings.output,
         data,
@@ -102,7 +111,7 @@ def _prove(source: BinaryIO, genesis: Genesis, use: Use) -> dict[str, Any]:
         return prove_evidence(source.read(SNAPSHOT_FILE_BYTES + 1), genesis, use)
     if is_lineage(first):
         with progress("replaying", size) as advance:
-            return describe_lineage(prove_lineage(_lines(source, advance), genesis))
+            return describe_lineage(prove_lineage(_lines(source, advance), genesis, trust=use.trust), use)
     if size > EVIDENCE_BYTES_MAX:
         raise malformed("this is no evidence that govraft knows")
     return prove_evidence(source.read(EVIDENCE_BYTES_MAX), genesis, use)
@@ -115,6 +124,8 @@ def _lines(source: BinaryIO, advance: Any) -> Iterator[bytes]:
 
 
 def _shown(name: str, value: Any) -> object:
+    if name == "trust":
+        return TRUST_WORDS[value]
     if name in TIMES and isinstance(value, int):
         return time_text(value) if value <= TIME_MAX_MS else f"{value} ms"
     if isinstance(value, list | tuple):

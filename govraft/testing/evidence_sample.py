@@ -20,6 +20,7 @@ from govraft.core.evidence.chain import encode_chain
 from govraft.core.evidence.denial import encode_denial_file
 from govraft.core.evidence.epochs import EpochLink
 from govraft.core.evidence.equivocation import encode_equivocation_file
+from govraft.core.evidence.lineage_export import encode_end, encode_epoch, encode_header, encode_record
 from govraft.core.evidence.lineage_proof import EarlierLineage, encode_proof_file
 from govraft.core.evidence.permit_file import encode_permit_file
 from govraft.core.evidence.receipt import encode_receipt_file
@@ -33,6 +34,8 @@ from govraft.core.evidence.statements import (
     context_digest,
     request_digest,
 )
+from govraft.core.evidence.trust import Trust
+from govraft.core.evidence.trust_state import bare_electorate
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import encode_entry
 from govraft.core.machine.machine import AppliedEntry, Machine
@@ -55,7 +58,10 @@ from govraft.core.model.units import WallMs
 from govraft.errors import require
 from govraft.testing.sample import CREATED, SampleCluster, node_certificate, seeded_key
 
-__all__ = ["SAMPLE_REQUEST", "EvidenceSample"]
+__all__ = ["FOUNDERS", "SAMPLE_REQUEST", "EvidenceSample"]
+
+FOUNDERS = ("n1", "n2", "n3")
+"""The voters of a sample's first epoch."""
 
 SAMPLE_REQUEST = Request('Agent::"ci-bot"', 'Action::"deploy"', 'Service::"payments"', {"env": "prod", "replicas": 3})
 
@@ -73,6 +79,8 @@ class EvidenceSample:
         self.entries: list[bytes | None] = [None]
         self.envelopes: list[bytes] = [b""]
         self.links: list[EpochLink] = []
+        self.change_leases: dict[int, bytes] = {}
+        """By seq: the joint lease of each change of the electorate."""
         for number in quarantined:
             self.quarantine(number)
 
@@ -100,8 +108,8 @@ class EvidenceSample:
 
     # Changes of the electorate.
 
-    def add_observer(self, node: str) -> None:
-        """Add a node, whose key belongs to its name; certified by n1 and n2."""
+    def add_observer(self, node: str, *, nodes: Sequence[str] = FOUNDERS) -> None:
+        """Add a node, whose key belongs to its name; certified by `nodes`."""
         key = self.sample.node_keys[node] = seeded_key(f"node {node}")
         fields = MemberFields(
             id=node,
@@ -109,17 +117,17 @@ class EvidenceSample:
             certificate=to_base64(node_certificate(node, key)),
             address=f"127.0.0.1:{7000 + int(node[1:])}",
         )
-        self._change(MemberAdd(**self.sample.header(), member=fields), also=node)
+        self._change(MemberAdd(**self.sample.header(), member=fields), nodes, also=node)
 
-    def promote(self, node: str) -> None:
-        """Make an observer a voter; certified by n1, n2 and n3."""
-        self._change(MemberPromote(**self.sample.header(), id=node))
+    def promote(self, node: str, *, nodes: Sequence[str] = FOUNDERS) -> None:
+        """Make an observer a voter; certified by `nodes`."""
+        self._change(MemberPromote(**self.sample.header(), id=node), nodes)
 
-    def remove(self, node: str) -> None:
-        """Remove a node; certified by n1, n2 and n3."""
-        self._change(MemberRemove(**self.sample.header(), id=node, reason="x"))
+    def remove(self, node: str, *, nodes: Sequence[str] = FOUNDERS) -> None:
+        """Remove a node; certified by `nodes`."""
+        self._change(MemberRemove(**self.sample.header(), id=node, reason="x"), nodes)
 
-    def _change(self, command: Command, also: str | None = None) -> None:
+    def _change(self, command: Command, nodes: Sequence[str], also: str | None = None) -> None:
         kind, payload = payload_type(command), encode_command(command)
         keys = [self.sample.authority_keys["rita"], self.sample.authority_keys["ruth"]]
         keys += [] if also is None else [self.sample.node_keys[also]]
@@ -129,12 +137,13 @@ class EvidenceSample:
         )
         require(applied.outcome == Applied(), f"the sample's change of members was refused: {applied.outcome.code}")
         seq = self.machine.seq
+        self.change_leases[seq] = self.lease(seq, nodes=nodes)
         self.links.append(
             EpochLink(
                 self.machine.epoch,
                 applied.leaf,
                 dict(self.machine.records("electorate")),
-                self.certificate(seq, nodes=("n1", "n2", "n3")),
+                self.certificate(seq, nodes=nodes),
                 tuple(self.machine.lineage.inclusion_proof(seq - 1, seq)),
             )
         )
@@ -214,13 +223,13 @@ class EvidenceSample:
         uncosigned: Sequence[str] = (),
         **later: Any,
     ) -> bytes:
-        """A lease message of n1 on a seq, carried by acks of these nodes; `later` goes into the probe.
+        """A lease message of the first of these nodes on a seq, carried by their acks; `later` goes into the probe.
 
         The acks of `uncosigned` have zeros for a cosignature.
         """
         seq = self.machine.seq if seq is None else seq
         times = times_s or [CREATED // 1000 + 60] * len(nodes)
-        probe = self.probe(seq, **later)
+        probe = self.probe(seq, leader=nodes[0], **later)
         acks = [
             self.ack(
                 node,
@@ -234,7 +243,7 @@ class EvidenceSample:
         body = self.checkpoint(seq).encode()
         lines = [self.cosignature(node, body, time_s) for node, time_s in zip(nodes, times, strict=True)]
         lease = Lease(probe, tuple(acks), format_note(Note(body, tuple(lines))))
-        return self._message(Kind.LEASE, lease.encode(), "n1").encode()
+        return self._message(Kind.LEASE, lease.encode(), nodes[0]).encode()
 
     # Statements.
 
@@ -387,3 +396,23 @@ class EvidenceSample:
     def chain(self) -> list[dict[str, Any]]:
         """The links to the current epoch, as files carry them."""
         return encode_chain(self.sample.genesis, self.links)
+
+    def export(self, nodes: Sequence[str] = ("n1", "n2"), *, certificate: bytes | None = None) -> bytes:
+        """A lineage export, certified by `nodes`."""
+        return b"".join(self.export_lines(certificate or self.certificate(nodes=nodes)))
+
+    def export_lines(self, certificate: bytes) -> list[bytes]:
+        """The lines of a lineage export that ends in this certificate."""
+        lines = [encode_header(self.sample.genesis, last=self.machine.seq)]
+        changes = {Leaf.decode(link.leaf).seq: link for link in self.links}
+        for seq, (leaf, entry) in enumerate(zip(self.leaves, self.entries, strict=True), 1):
+            lines.append(encode_record(seq, leaf, entry))
+            if seq in changes:
+                lines.append(encode_epoch(changes[seq].epoch, self.change_leases[seq]))
+        return [*lines, encode_end(certificate)]
+
+    def trust(self, seq: int | None = None) -> Trust:
+        """The trust state of the current electorate at a seq, by default the newest."""
+        seq = self.machine.seq if seq is None else seq
+        electorate = bare_electorate(self.machine.electorate)
+        return Trust(self.sample.genesis.cluster_id, electorate, seq, self.machine.lineage.root(seq))

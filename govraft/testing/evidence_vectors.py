@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from govraft.core.codec.envelope import decode_envelope, encode_envelope
-from govraft.core.codec.note import NoteSignature, format_note, parse_note
+from govraft.core.codec.note import Note, NoteSignature, format_note, parse_note
 from govraft.core.convergence.certificate import key_name
 from govraft.core.evidence.evidence import Use, prove_evidence
-from govraft.core.evidence.lineage_export import encode_end, encode_epoch, encode_header, encode_record
+from govraft.core.evidence.trust import Trust
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.limits import PERMIT_MS
@@ -27,6 +27,7 @@ from govraft.core.model.request import Request
 from govraft.errors import VerificationError
 from govraft.testing.evidence_sample import SAMPLE_REQUEST, EvidenceSample
 from govraft.testing.sample import CREATED, SampleCluster
+from govraft.testing.trust_vectors import make_trust_cases
 
 __all__ = ["KINDS", "file_of", "make_vectors", "outcome"]
 
@@ -41,9 +42,14 @@ def outcome(case: Case) -> tuple[str, dict[str, Any] | None]:
     from govraft.core.model.genesis import Genesis
 
     request = None if "request" not in case else msgspec.convert(case["request"], Request)
-    use = Use(case.get("at", NOW), request, case.get("audience"), case.get("at_least", 0))
+    genesis = Genesis.decode(case["genesis"].encode())
+    trust = Trust.decode(case["trust"].encode(), genesis) if "trust" in case else None
+    past = case.get("is_past", False)
+    use = Use(case.get("at", NOW), request, case.get("audience"), case.get("at_least", 0), trust, past)
     try:
-        return "ok", prove_evidence(file_of(case), Genesis.decode(case["genesis"].encode()), use)
+        if trust is not None and "advance" in case:
+            return "ok", {"kind": "trust", "file": trust.advance(file_of(case), genesis).encode().decode()}
+        return "ok", prove_evidence(file_of(case), genesis, use)
     except VerificationError as error:
         return error.code, None
 
@@ -87,7 +93,8 @@ def _permits() -> list[Case]:
     single = world.permit(world.permit_statement(single_use=True, audience="gateway-7"))
     envelope = decode_envelope(world.permit_envelope())
     first, second = envelope.signatures
-    later = _later()
+    later, changed = _later(), EvidenceSample()
+    changed.add_observer("n4")
     in_epoch_3 = later.permit(nodes=_FOUR, certificate=later.certificate(nodes=_FOUR))
     return [
         _case("two of three voters", world, good, request=asked),
@@ -126,6 +133,11 @@ def _permits() -> list[Case]:
         _case("a certificate of one voter", world, world.permit(certificate=world.certificate(nodes=("n1",)))),
         _case("a certificate of an earlier seq", world, world.permit(certificate=world.certificate(5))),
         _case("a certificate with a line of nobody", world, world.permit(certificate=_padded(world))),
+        _case("a certificate of a day before", world, world.permit(certificate=_dated(world, -86_400))),
+        _case("a certificate of a day and a second before", world, world.permit(certificate=_dated(world, -86_401))),
+        _case("a certificate of a day and a second later", world, world.permit(certificate=_dated(world, 86_401))),
+        _case("a certificate that was never made", world, world.permit(certificate=_dated(world, 2**62))),
+        _case("the old certificate of a change", changed, changed.permit(certificate=_dated(changed, -10 * 86_400))),
         _case("no leaf", world, world.permit(leaf=b"")),
         _case("no proof", world, world.permit(proof=[])),
         _case("epoch 3", later, in_epoch_3),
@@ -137,6 +149,12 @@ def _permits() -> list[Case]:
         _case("another format", world, b'{"format":"govraft.permit.v9"}'),
         _case("empty", world, b""),
     ]
+
+
+def _dated(world: EvidenceSample, seconds: int) -> bytes:
+    """A certificate made so long after the permit."""
+    body, time_s = world.checkpoint().encode(), world.permit_statement().issued // 1000 + seconds
+    return format_note(Note(body, tuple(world.cosignature(node, body, time_s) for node in ("n1", "n2"))))
 
 
 def _swap_payload(world: EvidenceSample) -> bytes:
@@ -262,25 +280,16 @@ def _certificates() -> list[Case]:
 def _lineages() -> list[Case]:
     world, later = EvidenceSample(), _later()
 
-    def export(it: EvidenceSample, certificate: bytes | None = None) -> list[bytes]:
-        lines = [encode_header(it.sample.genesis, last=it.machine.seq)]
-        changes = {Leaf.decode(link.leaf).seq: link for link in it.links}
-        for seq, (leaf, entry) in enumerate(zip(it.leaves, it.entries, strict=True), 1):
-            lines.append(encode_record(seq, leaf, entry))
-            if seq in changes:
-                lines.append(encode_epoch(changes[seq].epoch, it.lease(seq, nodes=("n1", "n2", "n3"))))
-        return [*lines, encode_end(certificate or it.certificate())]
-
-    lines = export(world)
+    lines = world.export_lines(world.certificate())
     return [
         _case("the whole", world, b"".join(lines)),
         _case("cut off", world, b"".join(lines[:-1])),
         _case("without an entry", world, b"".join([*lines[:3], *lines[4:]])),
         _case("two entries exchanged", world, b"".join([*lines[:3], lines[4], lines[3], *lines[5:]])),
         _case("something after the end", world, b"".join([*lines, lines[-1]])),
-        _case("certified by one voter", world, b"".join(export(world, world.certificate(nodes=("n1",))))),
-        _case("an earlier certificate", world, b"".join(export(world, world.certificate(5)))),
-        _case("with changes of the electorate", later, b"".join(export(later, later.certificate(nodes=_FOUR)))),
+        _case("certified by one voter", world, world.export(("n1",))),
+        _case("an earlier certificate", world, world.export(certificate=world.certificate(5))),
+        _case("with changes of the electorate", later, later.export(_FOUR)),
     ]
 
 
@@ -384,4 +393,5 @@ KINDS: dict[str, Callable[[], list[Case]]] = {
     "proof": _proofs,
     "receipt": _receipts,
     "snapshot": _snapshots,
+    "trust": make_trust_cases,
 }

@@ -14,13 +14,15 @@ import msgspec
 import pytest
 
 from govraft.core.evidence.evidence import Use, prove_evidence
+from govraft.core.evidence.trust import Trust
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.request import Request
-from govraft.errors import DecodeError, VerificationError
+from govraft.errors import DecodeError, InputError, VerificationError
 from govraft.testing.evidence_vectors import NOW, file_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 VERIFIER = ROOT / "verifier"
+OPTIONS = ("at", "request", "audience", "at_least", "trust", "is_past", "advance")
 NOT_REPLAYED = ("policy_version", "entities")
 """What only a replay of the state tells about a lineage."""
 
@@ -77,8 +79,15 @@ def in_python(case: Case) -> Outcome:
         genesis = _genesis(case.genesis)
     except DecodeError as error:
         return Outcome("genesis", None, str(error))
-    wanted = Use(use.get("at", NOW), request, use.get("audience"), use.get("at_least", 0))
     try:
+        trust = Trust.decode(use["trust"].encode(), genesis) if "trust" in use else None
+    except InputError as error:
+        return Outcome("genesis", None, str(error))
+    past = use.get("is_past", False)
+    wanted = Use(use.get("at", NOW), request, use.get("audience"), use.get("at_least", 0), trust, past)
+    try:
+        if trust is not None and "advance" in use:
+            return Outcome("ok", {"kind": "trust", "file": trust.advance(case.file, genesis).encode().decode()}, "")
         proven = prove_evidence(case.file, genesis, wanted)
     except VerificationError as error:
         return Outcome(error.code, None, str(error))
@@ -101,7 +110,7 @@ def vectors() -> list[tuple[Case, dict[str, Any]]]:
     found = []
     for path in sorted((ROOT / "tests" / "vectors").glob("*.json")):
         for item in json.loads(path.read_text(encoding="utf-8"))["cases"]:
-            use = {name: item[name] for name in ("at", "request", "audience", "at_least") if name in item}
+            use = {name: item[name] for name in OPTIONS if name in item}
             name = f"{path.stem}: {item['name']}"
             found.append((Case(file_of(item), item["genesis"].encode(), use, name), item))
     return found

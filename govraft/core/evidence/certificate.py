@@ -10,11 +10,12 @@ from govraft.core.codec.note import Checkpoint, cosignature_key_id, parse_note
 from govraft.core.convergence.certificate import key_name, verify_certificate
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.epochs import EpochHistory, EpochLink, verify_epochs
+from govraft.core.evidence.trust_state import Shown, TrustState
 from govraft.core.model.electorate import Member
 from govraft.core.model.genesis import Genesis
-from govraft.errors import CertificateError, DecodeError, LineageError
+from govraft.errors import CertificateError, DecodeError, LineageError, VerificationError
 
-__all__ = ["ProvenCheckpoint", "prove_checkpoint", "prove_in_history"]
+__all__ = ["ProvenCheckpoint", "prove_certificate", "prove_checkpoint", "prove_in_history"]
 
 
 class ProvenCheckpoint(msgspec.Struct, frozen=True):
@@ -52,6 +53,24 @@ def prove_checkpoint(
         VerificationError: It proves nothing.
     """
     return prove_in_history(note, genesis, verify_epochs(genesis, links), epoch)
+
+
+def prove_certificate(note: bytes, genesis: Genesis, trust: TrustState | None = None) -> tuple[ProvenCheckpoint, Shown]:
+    """Verify a certificate that comes without links: by the trusted electorate, else by that of the genesis.
+
+    Raises:
+        VerificationError: It proves nothing.
+    """
+    histories = [EpochHistory(genesis)] if trust is None else [trust.history(genesis), EpochHistory(genesis)]
+    failure: VerificationError | None = None
+    for history in histories:
+        try:
+            proven = prove_in_history(note, genesis, history)
+        except VerificationError as error:
+            failure = error
+            continue
+        return proven, Shown(history, proven.epoch, proven.seq, {proven.seq: proven.root})
+    raise failure or CertificateError("there is no electorate to judge by")
 
 
 def prove_in_history(

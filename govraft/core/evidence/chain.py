@@ -30,7 +30,7 @@ class Chain:
     """The electorates that a file's links prove."""
 
     def __init__(self, history: EpochHistory) -> None:
-        self._history = history
+        self.history = history
 
     def electorate(self, epoch: int) -> Electorate:
         """The electorate of an epoch.
@@ -38,7 +38,7 @@ class Chain:
         Raises:
             VerificationError: The links do not lead there.
         """
-        found = self._history.electorates.get(epoch)
+        found = self.history.electorates.get(epoch)
         if found is None:
             raise VerificationError(f"nothing here leads from the genesis to epoch {epoch}", code=EPOCH_UNKNOWN)
         return found
@@ -51,14 +51,18 @@ class Chain:
         """
         # SAFETY: who was a member once certifies nothing later
         # (test_permit_chain.py::test_an_electorate_that_is_no_more_permits_nothing).
-        in_force = self._history.in_force(seq).epoch
+        in_force = self.history.in_force(seq).epoch
         if in_force != epoch:
             raise CertificateError(f"at seq {seq} epoch {in_force} was in force, not {epoch}", code="wrong_epoch")
+
+    def is_change(self, seq: int) -> bool:
+        """Whether the electorate changed at this seq."""
+        return any(begin == seq for begin, _ in self.history.changes[1:])
 
     @property
     def all(self) -> tuple[Electorate, ...]:
         """Every electorate, in order of epochs."""
-        known = self._history.electorates
+        known = self.history.electorates
         return tuple(known[epoch] for epoch in sorted(known))
 
 

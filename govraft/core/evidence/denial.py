@@ -18,6 +18,7 @@ from govraft.core.evidence.chain import open_chain
 from govraft.core.evidence.files import decode_file, encode_file, malformed
 from govraft.core.evidence.sealed import SealedFields, fields_of, open_sealed, signing_members
 from govraft.core.evidence.statements import DENIAL_TYPE, DenialStatement, request_digest
+from govraft.core.evidence.trust_state import Shown
 from govraft.core.model.electorate import Electorate
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.request import Request
@@ -29,6 +30,7 @@ __all__ = [
     "denial_statement",
     "encode_denial_file",
     "prove_denial",
+    "show_denial",
     "verify_denial",
 ]
 
@@ -102,16 +104,21 @@ def prove_denial(data: bytes, genesis: Genesis, *, request: Request | None = Non
     Raises:
         VerificationError: It proves nothing, or something else.
     """
+    return show_denial(data, genesis, request=request)[0]
+
+
+def show_denial(data: bytes, genesis: Genesis, *, request: Request | None = None) -> tuple[DenialStatement, Shown]:
+    """As `prove_denial`, with what is to be held against a trust state."""
     file = decode_file(data, _File, what="denial")
     envelope = file.envelope.encode()
     statement = denial_statement(envelope)
     if statement.cluster != genesis.cluster_id:
         raise VerificationError("the denial is of another cluster", code="wrong_cluster")
-    electorate = open_chain(genesis, file.epochs).electorate(statement.epoch)
-    verify_denial(envelope, electorate, genesis.cluster_id, is_valid=verify)
+    chain = open_chain(genesis, file.epochs)
+    verify_denial(envelope, chain.electorate(statement.epoch), genesis.cluster_id, is_valid=verify)
     if request is not None and _digest(request) != statement.request_digest:
         raise VerificationError("the denial is for another request", code="request_mismatch")
-    return statement
+    return statement, Shown(chain.history, statement.epoch)
 
 
 def _digest(request: Request) -> str:

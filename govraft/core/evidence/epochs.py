@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import msgspec
 
 from govraft.core.codec.base64_text import to_base64
-from govraft.core.codec.note import Checkpoint
+from govraft.core.codec.note import Checkpoint, parse_note
 from govraft.core.convergence.certificate import IsValid, verify_certificate
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.files import malformed, to_bytes
@@ -65,6 +65,20 @@ class EpochHistory:
         self._genesis = genesis
         self._is_valid = is_valid
         self._known: list[tuple[int, Electorate]] = [(_GENESIS_SEQ, genesis.electorate())]
+        self.roots: dict[int, bytes] = {}
+        """By seq: the certified root of each change that a link has proven."""
+
+    @classmethod
+    def beginning_with(cls, electorate: Electorate, genesis: Genesis, is_valid: IsValid = verify) -> EpochHistory:
+        """Knows an electorate that is trusted, and neither when it began nor what was before it."""
+        history = cls(genesis, is_valid)
+        history._known = [(_GENESIS_SEQ, electorate)]
+        return history
+
+    @property
+    def changes(self) -> tuple[tuple[int, Electorate], ...]:
+        """Every electorate with the seq from which on it is in force, in order."""
+        return tuple(self._known)
 
     @property
     def newest(self) -> Electorate:
@@ -114,6 +128,7 @@ class EpochHistory:
         """
         seq, electorate = self.prove(link)
         self.learn(seq, electorate)
+        self.roots[seq] = Checkpoint.decode(parse_note(link.note).body).root
         return electorate
 
     def prove(self, link: EpochLink) -> tuple[int, Electorate]:

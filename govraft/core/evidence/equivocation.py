@@ -19,6 +19,7 @@ from govraft.core.convergence.messages import Kind, Signed
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.chain import open_chain
 from govraft.core.evidence.files import decode_file, encode_file, to_bytes
+from govraft.core.evidence.trust_state import Shown
 from govraft.core.model.electorate import Electorate, Member
 from govraft.core.model.genesis import Genesis
 from govraft.errors import CertificateError, DecodeError, VerificationError
@@ -53,12 +54,14 @@ class ProvenEquivocation(msgspec.Struct, frozen=True):
         epoch: In whose electorate it had that key.
         seq: For which it signed them.
         roots: The two roots, 32 bytes each.
+        shown: Of the history, to be held against a trust state; its epoch is the last in which the node had that key.
     """
 
     member: Member
     epoch: int
     seq: int
     roots: tuple[bytes, bytes]
+    shown: Shown
 
 
 class _Said(NamedTuple):
@@ -162,11 +165,19 @@ def prove_equivocation(data: bytes, genesis: Genesis) -> ProvenEquivocation:
     first, second = to_bytes(file.first, what="first"), to_bytes(file.second, what="second")
     cluster = bytes.fromhex(genesis.cluster_id)
     failure: CertificateError | None = None
-    for electorate in open_chain(genesis, file.epochs).all:
+    chain = open_chain(genesis, file.epochs)
+    for electorate in chain.all:
         try:
             one, other = _contradiction(first, second, electorate, cluster, genesis.origin, verify)
         except CertificateError as error:
             failure = error
             continue
-        return ProvenEquivocation(one.member, electorate.epoch, one.seq, (one.root, other.root))
+        last = max(later.epoch for later in chain.all if _has_key(later, one.member))
+        roots = (one.root, other.root)
+        return ProvenEquivocation(one.member, electorate.epoch, one.seq, roots, Shown(chain.history, last))
     raise failure or CertificateError("there is no electorate to judge by")
+
+
+def _has_key(electorate: Electorate, member: Member) -> bool:
+    found = electorate.find(member.id)
+    return found is not None and found.public_key == member.public_key

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from govraft.core.evidence.certificate import ProvenCheckpoint, prove_checkpoint
-from govraft.core.evidence.denial import DENIAL_FORMAT, prove_denial
+from govraft.core.evidence.certificate import ProvenCheckpoint, prove_certificate
+from govraft.core.evidence.denial import DENIAL_FORMAT, show_denial
 from govraft.core.evidence.equivocation import EQUIVOCATION_FORMAT, prove_equivocation
 from govraft.core.evidence.files import malformed
 from govraft.core.evidence.lineage_export import APPLIED_FORMAT, LINEAGE_FORMAT, ProvenLineage, prove_lineage
@@ -22,12 +22,13 @@ from govraft.core.evidence.permit_file import PERMIT_FORMAT, prove_permit
 from govraft.core.evidence.receipt import RECEIPT_FORMAT, prove_receipt
 from govraft.core.evidence.snapshot_proof import prove_snapshot
 from govraft.core.evidence.statements import Statement
+from govraft.core.evidence.trust_state import Shown, TrustState, not_shown
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.snapshot import is_snapshot
 from govraft.core.model.genesis import Genesis
 from govraft.core.model.request import Request
 
-__all__ = ["TIMES", "Use", "describe_lineage", "is_lineage", "prove_evidence"]
+__all__ = ["TIMES", "Use", "describe_lineage", "is_lineage", "prove_evidence", "weigh"]
 
 TIMES = frozenset({"time", "issued", "not_after", "nodes_until", "clients_until", "permits_until"})
 """Which of the values that `prove_evidence` gives are WallMs."""
@@ -43,12 +44,16 @@ class Use(NamedTuple):
         request: What a permit or denial must be about; None to leave that to the reader.
         audience: Who verifies.
         at_least: A seq that the verifier knows to be effective.
+        trust: What the verifier was given to trust beyond the genesis; None for the genesis alone.
+        is_past: Evidence of the past is wanted even if nothing shows that it lies in the trusted history.
     """
 
     at: int
     request: Request | None = None
     audience: str | None = None
     at_least: int = 0
+    trust: TrustState | None = None
+    is_past: bool = False
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -65,7 +70,7 @@ def is_lineage(data: bytes) -> bool:
 
 
 def prove_evidence(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
-    """Verify an evidence file of any kind against the genesis and nothing else.
+    """Verify an evidence file of any kind against the genesis, and the trust state in `use`.
 
     Args:
         data: The whole file.
@@ -73,17 +78,19 @@ def prove_evidence(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
         use: For what it is looked at.
 
     Returns:
-        What is proven: `kind`, and values that JSON can carry; digests as hexadecimal digits.
+        What is proven: `kind`, and values that JSON can carry; digests as hexadecimal digits. `trust` is `genesis` if
+        that is all that stands for it, `state` if the trust state does, `not_shown` if it does not and `use.is_past`.
 
     Raises:
         VerificationError: It proves nothing.
     """
     if is_snapshot(data):
-        return _snapshot(data, genesis)
+        return _snapshot(data, genesis, use)
     if is_lineage(data):
-        return describe_lineage(prove_lineage(BytesIO(data), genesis))
+        return describe_lineage(prove_lineage(BytesIO(data), genesis, trust=use.trust), use)
     if not data.lstrip().startswith(b"{"):
-        return {"kind": "certificate", **_checkpoint(prove_checkpoint(data, genesis))}
+        checkpoint, shown = prove_certificate(data, genesis, use.trust)
+        return {"kind": "certificate", **_checkpoint(checkpoint), **_weigh(shown, use)}
     try:
         kind = _read_head(data).format
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -94,8 +101,28 @@ def prove_evidence(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
     return prove(data, genesis, use)
 
 
-def describe_lineage(proven: ProvenLineage) -> dict[str, Any]:
-    """What a lineage export proves, in plain values."""
+def weigh(shown: Shown, use: Use) -> str:
+    """What stands for evidence of the past: the value of `trust` in what `prove_evidence` returns.
+
+    Raises:
+        VerificationError: It is of another history (code `conflict`), or not shown to lie in the trusted one (code
+            `not_shown`) unless `use.is_past`.
+    """
+    if use.trust is None:
+        return "genesis"
+    if use.trust.ties(shown):
+        return "state"
+    if not use.is_past:
+        raise not_shown()
+    return "not_shown"
+
+
+def _weigh(shown: Shown, use: Use) -> dict[str, Any]:
+    return {"trust": weigh(shown, use)}
+
+
+def describe_lineage(proven: ProvenLineage, use: Use) -> dict[str, Any]:
+    """What a lineage export proves, in plain values. Raises `VerificationError` as `weigh`."""
     return {
         "kind": "lineage",
         **_checkpoint(proven.checkpoint),
@@ -105,30 +132,41 @@ def describe_lineage(proven: ProvenLineage) -> dict[str, Any]:
         "time": proven.time,
         "policy_version": proven.policy_version,
         "entities": proven.entities,
+        **_weigh(proven.shown, use),
     }
 
 
-def _snapshot(data: bytes, genesis: Genesis) -> dict[str, Any]:
+def _snapshot(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
     proven = prove_snapshot(data, genesis)
     return {
         "kind": "snapshot",
         **_checkpoint(proven.checkpoint),
         "leaf": _leaf_fields(proven.leaf),
         "records": dict(sorted(proven.records.items())),
+        **_weigh(proven.shown, use),
     }
 
 
 def _permit(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
-    proven = prove_permit(data, genesis, at=use.at, request=use.request, audience=use.audience, at_least=use.at_least)
-    return {"kind": "permit", **_statement(proven.statement), "voters": list(proven.voters)}
+    proven = prove_permit(
+        data,
+        genesis,
+        at=use.at,
+        request=use.request,
+        audience=use.audience,
+        at_least=use.at_least,
+        trust=use.trust,
+    )
+    trust = "genesis" if use.trust is None else "state"
+    return {"kind": "permit", **_statement(proven.statement), "voters": list(proven.voters), "trust": trust}
 
 
 def _denial(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
-    return {"kind": "denial", **_statement(prove_denial(data, genesis, request=use.request))}
+    statement, shown = show_denial(data, genesis, request=use.request)
+    return {"kind": "denial", **_statement(statement), **_weigh(shown, use)}
 
 
 def _receipt(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
-    del use
     proven = prove_receipt(data, genesis)
     return {
         "kind": "receipt",
@@ -144,11 +182,11 @@ def _receipt(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
         "nodes_until": proven.nodes_until,
         "clients_until": proven.clients_until,
         "permits_until": proven.permits_until,
+        **_weigh(proven.shown, use),
     }
 
 
 def _leaf(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
-    del use
     proven = prove_leaf(data, genesis)
     return {
         "kind": "proof",
@@ -156,11 +194,11 @@ def _leaf(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
         "leaf": _leaf_fields(proven.leaf),
         "earlier_seq": proven.earlier_seq,
         "earlier_root": proven.earlier_root.hex(),
+        **_weigh(proven.shown, use),
     }
 
 
 def _equivocation(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
-    del use
     proven = prove_equivocation(data, genesis)
     return {
         "kind": "equivocation",
@@ -169,6 +207,7 @@ def _equivocation(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
         "epoch": proven.epoch,
         "seq": proven.seq,
         "roots": [root.hex() for root in proven.roots],
+        **_weigh(proven.shown, use),
     }
 
 

@@ -41,6 +41,7 @@ from govraft.core.crypto.keys import verify
 from govraft.core.evidence.certificate import ProvenCheckpoint, prove_in_history
 from govraft.core.evidence.epochs import EpochHistory
 from govraft.core.evidence.files import malformed, parse_json, to_bytes
+from govraft.core.evidence.trust_state import Shown, TrustState
 from govraft.core.lineage.leaf import Leaf
 from govraft.core.machine.entry import entry_digest
 from govraft.core.machine.machine import Machine
@@ -107,6 +108,7 @@ class ProvenLineage(msgspec.Struct, frozen=True):
         time: WallMs of the last leaf.
         policy_version: That decides now, 0 for none.
         entities: How many there are.
+        shown: Of the history, to be held against a trust state.
     """
 
     checkpoint: ProvenCheckpoint
@@ -116,6 +118,7 @@ class ProvenLineage(msgspec.Struct, frozen=True):
     time: int
     policy_version: int
     entities: int
+    shown: Shown
 
 
 def encode_header(genesis: Genesis, *, last: int, applied: bool = False) -> bytes:
@@ -150,6 +153,7 @@ def prove_lineage(
     advance: Callable[[int], object] | None = None,
     visit: Callable[[Machine], object] | None = None,
     keep: Callable[[int, int, ProvenChange], object] | None = None,
+    trust: TrustState | None = None,
 ) -> ProvenLineage:
     """Verify an export against the genesis and nothing else.
 
@@ -159,6 +163,7 @@ def prove_lineage(
         advance: Told of each line that was replayed.
         visit: Shown the machine after each seq. What it sees is proven only once this returns.
         keep: Given each certified change of the electorate: its epoch, its seq, and what proves it to others.
+        trust: The root at its seq is told in what is `shown`.
 
     Raises:
         VerificationError: Malformed, incomplete, of another cluster, or one of the four rules does not hold.
@@ -178,7 +183,7 @@ def prove_lineage(
                 raise VerificationError(
                     f"line {extra[0]}: nothing may follow the certificate", code="evidence_malformed"
                 )
-            proven = replay.finish(certificate)
+            proven = replay.finish(certificate, 0 if trust is None else trust.seq)
             if proven.checkpoint.seq != header.last:
                 message = f"the header says that seq {header.last} is the last, it is {proven.checkpoint.seq}"
                 raise VerificationError(message, code="evidence_malformed")
@@ -324,7 +329,7 @@ class _Replay:
         if self._needs_certificates and self.machine.epoch != self.history.newest.epoch:
             raise LineageError(f"the change of the electorate at seq {self.taken} is not certified")
 
-    def finish(self, certificate: bytes) -> ProvenLineage:
+    def finish(self, certificate: bytes, trusted_seq: int) -> ProvenLineage:
         self._require_certified()
         checkpoint = prove_in_history(certificate, self._genesis, self.history)
         machine = self.machine
@@ -333,6 +338,7 @@ class _Replay:
         # SAFETY: test_lineage_export.py::test_a_certificate_of_another_root_is_refused
         if checkpoint.root != machine.root:
             raise LineageError("the certified root is not the root of these leaves")
+        roots = {seq: machine.lineage.root(seq) for seq in {trusted_seq, self._taken} if 0 < seq <= self._taken}
         active = machine.active_policies
         return ProvenLineage(
             checkpoint,
@@ -342,6 +348,7 @@ class _Replay:
             machine.time,
             0 if active is None else active.version,
             len(machine.entities),
+            Shown(self.history, checkpoint.epoch, checkpoint.seq, roots),
         )
 
 

@@ -15,11 +15,12 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from govraft.core.codec.base64_text import to_base64
-from govraft.core.evidence.certificate import ProvenCheckpoint, prove_checkpoint
-from govraft.core.evidence.epochs import decode_links
+from govraft.core.evidence.certificate import ProvenCheckpoint, prove_in_history
+from govraft.core.evidence.epochs import decode_links, verify_epochs
 from govraft.core.evidence.files import decode_file, encode_file, malformed, to_bytes, to_nodes
+from govraft.core.evidence.trust_state import Shown
 from govraft.core.lineage.leaf import Leaf
-from govraft.core.lineage.proofs import verify_consistency, verify_inclusion
+from govraft.core.lineage.proofs import root_up_to, verify_consistency, verify_inclusion
 from govraft.core.model.genesis import Genesis
 from govraft.errors import InputError, LineageError
 
@@ -58,12 +59,14 @@ class ProvenLeaf(msgspec.Struct, frozen=True):
         checkpoint: The certified lineage.
         leaf: It holds this leaf at `leaf.seq`.
         earlier_seq, earlier_root: It begins with the lineage of that size and root; 0 and empty if that was not asked.
+        shown: Of the history, to be held against a trust state.
     """
 
     checkpoint: ProvenCheckpoint
     leaf: Leaf
     earlier_seq: int
     earlier_root: bytes
+    shown: Shown
 
 
 def encode_proof_file(
@@ -114,19 +117,22 @@ def prove_leaf(data: bytes, genesis: Genesis) -> ProvenLeaf:
         leaf = Leaf.decode(leaf_bytes)
     except InputError as error:
         raise malformed(f"not a lineage proof: {error}") from error
-    links = decode_links(file.epochs)
-    checkpoint = prove_checkpoint(file.certificate.encode(), genesis, links)
+    history = verify_epochs(genesis, decode_links(file.epochs))
+    checkpoint = prove_in_history(file.certificate.encode(), genesis, history)
     # SAFETY: test_lineage_proof.py::test_each_part_counts
     proof = to_nodes(file.proof, what="proof")
     verify_inclusion(leaf_bytes, leaf.seq - 1, checkpoint.seq, proof, checkpoint.root)
     # The newest leaf of a lineage tells in which epoch its certificate must be.
     if leaf.seq == checkpoint.seq and leaf.epoch != checkpoint.epoch:
         raise LineageError(f"the leaf is of epoch {leaf.epoch}, its certificate of epoch {checkpoint.epoch}")
+    roots = {leaf.seq: root_up_to(leaf_bytes, leaf.seq - 1, checkpoint.seq, proof), checkpoint.seq: checkpoint.root}
+    shown = Shown(history, checkpoint.epoch, checkpoint.seq, roots)
     if file.earlier is None:
-        return ProvenLeaf(checkpoint, leaf, 0, b"")
+        return ProvenLeaf(checkpoint, leaf, 0, b"", shown)
     root = to_bytes(file.earlier.root, what="root")
     if not 1 <= file.earlier.seq <= checkpoint.seq:
         raise LineageError(f"a lineage of {checkpoint.seq} leaves begins with none of {file.earlier.seq}")
     nodes = to_nodes(file.earlier.proof, what="proof")
     verify_consistency(file.earlier.seq, root, checkpoint.seq, checkpoint.root, nodes)
-    return ProvenLeaf(checkpoint, leaf, file.earlier.seq, root)
+    roots[file.earlier.seq] = root
+    return ProvenLeaf(checkpoint, leaf, file.earlier.seq, root, shown)

@@ -36,8 +36,9 @@ from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.crypto.keys import verify
 from govraft.core.evidence.epochs import EpochHistory, decode_links, verify_epochs
 from govraft.core.evidence.files import MALFORMED, parse_json, to_bytes, to_nodes
+from govraft.core.evidence.trust_state import Shown
 from govraft.core.lineage.leaf import Leaf
-from govraft.core.lineage.proofs import verify_inclusion
+from govraft.core.lineage.proofs import root_up_to, verify_inclusion
 from govraft.core.machine.entry import encode_entry, entry_digest
 from govraft.core.model.commands import command_name, decode_command
 from govraft.core.model.genesis import Genesis
@@ -101,6 +102,7 @@ class ProvenReceipt(msgspec.Struct, frozen=True):
         nodes_until: WallMs; later no honest node allowed anything on a state without this command.
         clients_until: WallMs; what was allowed before has run out by then.
         permits_until: WallMs; so have the portable permits that were made before.
+        shown: Of the history, to be held against a trust state.
     """
 
     certified_seq: int
@@ -113,6 +115,7 @@ class ProvenReceipt(msgspec.Struct, frozen=True):
     nodes_until: int
     clients_until: int
     permits_until: int
+    shown: Shown
 
 
 def encode_receipt_file(
@@ -180,6 +183,10 @@ def prove_receipt(data: bytes, genesis: Genesis) -> ProvenReceipt:
         raise LineageError(f"the receipt's leaf is of epoch {leaf.epoch}, another was in force at seq {leaf.seq}")
     # SAFETY: test_receipt.py::test_another_envelope_is_refused
     _bind(leaf, envelope)
+    roots = {
+        leaf.seq: root_up_to(leaf_bytes, leaf.seq - 1, checkpoint.seq, proof),
+        checkpoint.seq: checkpoint.root,
+    }
     return ProvenReceipt(
         certified_seq=checkpoint.seq,
         root=checkpoint.root,
@@ -191,6 +198,7 @@ def prove_receipt(data: bytes, genesis: Genesis) -> ProvenReceipt:
         nodes_until=until,
         clients_until=until + genesis.lease_ms,
         permits_until=until + PERMIT_MS,
+        shown=Shown(history, history.in_force(checkpoint.seq).epoch, checkpoint.seq, roots),
     )
 
 

@@ -32,8 +32,10 @@ from govraft.core.evidence.decision_export import (
     verify_head,
 )
 from govraft.core.evidence.decisions import DecisionRecord, GapRecord, Record, decode_line
+from govraft.core.evidence.evidence import Use, weigh
 from govraft.core.evidence.lineage_export import ProvenLineage, prove_lineage
 from govraft.core.evidence.reevaluation import Judgement, judge, judge_stateless
+from govraft.core.evidence.trust_state import TrustState
 from govraft.core.lineage.tree import hash_leaf
 from govraft.core.machine.anchor_view import Anchor
 from govraft.core.machine.machine import Machine
@@ -91,6 +93,7 @@ class AuditReport(msgspec.Struct):
         chain: What is wrong with the log as a whole; empty if nothing is.
         mismatch_count: How many records are wrong.
         mismatches: Those, in the order of the log; the first 10,000.
+        trust: What stands for the lineage; see `evidence.weigh`.
     """
 
     node: str
@@ -105,6 +108,7 @@ class AuditReport(msgspec.Struct):
     chain: list[str]
     mismatch_count: int
     mismatches: list[Mismatch]
+    trust: str
 
     @property
     def is_clean(self) -> bool:
@@ -144,6 +148,7 @@ def replay_decisions(
     *,
     advance_records: Advance | None = None,
     advance_lineage: Advance | None = None,
+    trust: TrustState | None = None,
 ) -> AuditReport:
     """Audit an export of a decision log against a lineage export, from the genesis alone.
 
@@ -153,15 +158,17 @@ def replay_decisions(
         genesis: Trusted.
         advance_records: Told of each record that was judged.
         advance_lineage: Told of each line of the lineage that was replayed.
+        trust: To say whether the lineage is shown to lie in the trusted history.
 
     Raises:
-        VerificationError: The lineage is not proven, or the file is no decision export of this cluster.
+        VerificationError: The lineage is not proven, or the file is no decision export of this cluster, or
+            the lineage is of another history than the trusted one (code `conflict`).
     """
     log = _read(file, genesis)
     order = sorted(range(len(log.places)), key=log.seqs.__getitem__)
     auditor = _Auditor(file, log, order, advance_records or (lambda _: None))
-    proven = prove_lineage(lineage, genesis, advance_lineage, auditor.visit)
-    return auditor.finish(proven)
+    proven = prove_lineage(lineage, genesis, advance_lineage, auditor.visit, trust=trust)
+    return auditor.finish(proven, weigh(proven.shown, Use(at=0, trust=trust, is_past=True)))
 
 
 def _read(file: DecisionFile, genesis: Genesis) -> _Log:
@@ -263,7 +270,7 @@ class _Auditor:
             raise VerificationError("the file changes while it is read: copy it first", code="evidence_malformed")
         return record
 
-    def finish(self, proven: ProvenLineage) -> AuditReport:
+    def finish(self, proven: ProvenLineage, trust: str) -> AuditReport:
         """Whatever is left names a seq that the lineage does not have."""
         log, seq = self._log, proven.checkpoint.seq
         for place in self._order[self._next :]:
@@ -284,6 +291,7 @@ class _Auditor:
             chain=chain,
             mismatch_count=log.mismatch_count,
             mismatches=sorted(log.mismatches, key=lambda item: item.index),
+            trust=trust,
         )
 
     def _check_chain(self) -> tuple[list[str], Anchor | None]:

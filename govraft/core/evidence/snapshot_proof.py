@@ -18,8 +18,9 @@ import msgspec
 from govraft.core.evidence.certificate import ProvenCheckpoint, prove_in_history
 from govraft.core.evidence.epochs import EpochHistory, verify_epochs
 from govraft.core.evidence.files import malformed
+from govraft.core.evidence.trust_state import Shown
 from govraft.core.lineage.leaf import Leaf
-from govraft.core.lineage.proofs import verify_inclusion
+from govraft.core.lineage.proofs import root_up_to, verify_inclusion
 from govraft.core.machine import trie
 from govraft.core.machine.snapshot import Snapshot
 from govraft.core.model.genesis import Genesis
@@ -42,11 +43,13 @@ class ProvenSnapshot(msgspec.Struct, frozen=True):
         checkpoint: The certified lineage.
         leaf: It holds this leaf at `leaf.seq`.
         records: How many records the state has after that entry, by section. Their bytes are those of the snapshot.
+        shown: Of the history, to be held against a trust state.
     """
 
     checkpoint: ProvenCheckpoint
     leaf: Leaf
     records: dict[str, int]
+    shown: Shown
 
 
 def prove_snapshot(data: bytes, genesis: Genesis) -> ProvenSnapshot:
@@ -77,7 +80,12 @@ def prove_by_history(snapshot: Snapshot, genesis: Genesis, history: EpochHistory
     if found != leaf.sections:
         wrong = ", ".join(sorted(name for name in found if found[name] != leaf.sections.get(name)))
         raise LineageError(f"section `{wrong}` has another digest than the leaf says")
-    return ProvenSnapshot(checkpoint, leaf, {name: len(records) for name, records in snapshot.sections.items()})
+    roots = {
+        leaf.seq: root_up_to(snapshot.leaf, leaf.seq - 1, checkpoint.seq, snapshot.proof),
+        checkpoint.seq: checkpoint.root,
+    }
+    shown = Shown(history, checkpoint.epoch, checkpoint.seq, roots)
+    return ProvenSnapshot(checkpoint, leaf, {name: len(found) for name, found in snapshot.sections.items()}, shown)
 
 
 def place_leaf(snapshot: Snapshot, checkpoint: _Certified) -> Leaf:

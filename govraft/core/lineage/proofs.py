@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from govraft.core.lineage.tree import EMPTY_ROOT, hash_leaf, hash_node
 from govraft.errors import LineageError
 
-__all__ = ["verify_consistency", "verify_inclusion"]
+__all__ = ["root_up_to", "verify_consistency", "verify_inclusion"]
 
 _SIZE_MAX = 2**63 - 1
 
@@ -50,6 +50,30 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     # SAFETY: a shorter path would prove a leaf elsewhere. test_proofs.test_mutated_inclusion_is_refused
     if last != 0 or node != root:
         raise LineageError("inclusion proof does not lead to the certified root")
+
+
+def root_up_to(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """The root of the lineage that ends with `leaf`.
+
+    The path from a leaf upwards passes every complete subtree to its left, and those are all that lies before it. So
+    whoever is shown that a leaf is in a lineage is also shown the root that the lineage had when the leaf was its last.
+
+    Args:
+        leaf: The exact bytes of the leaf.
+        index: Counted from 0.
+        size: Of the lineage that the proof is for.
+        proof: One that `verify_inclusion` has accepted with these arguments.
+    """
+    position, last, node = index, size - 1, hash_leaf(leaf)
+    for sibling in proof:
+        if position & 1 or position == last:
+            node = hash_node(sibling, node)
+            while not position & 1 and position:
+                position >>= 1
+                last >>= 1
+        position >>= 1
+        last >>= 1
+    return node
 
 
 def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> None:

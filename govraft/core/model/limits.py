@@ -135,6 +135,8 @@ require(POLICY_VERSIONS_KEPT > 2, "the active version and the latest one must bo
 PERMIT_MS = 5 * 60 * 1000
 """Life of a portable permit, at most and by default. What was revoked may still be shown a permit for this long."""
 PERMIT_LEAST_MS = 1_000
+PERMIT_CERTIFICATE_AGE_MS = 24 * 60 * 60 * 1000
+"""A quorum made a permit's certificate at most so long before or after the permit was issued."""
 PERMIT_BYTES = 32 * 1024
 """Of its envelope: two requests' worth of uids, and the signatures of all voters, leave much of it free."""
 PERMIT_TIME_MAX_MS = 253_402_300_799_999

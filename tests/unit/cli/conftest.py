@@ -176,9 +176,10 @@ class Cluster:
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GOVRAFT_ENDPOINT", "GOVRAFT_CLUSTER", "GOVRAFT_KEY_PASSPHRASE"):
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in ("GOVRAFT_ENDPOINT", "GOVRAFT_CLUSTER", "GOVRAFT_KEY_PASSPHRASE", "GOVRAFT_TRUSTED"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture

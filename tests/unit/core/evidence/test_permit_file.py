@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from govraft.core.codec.envelope import decode_envelope, encode_envelope
-from govraft.core.codec.note import NoteSignature, format_note, parse_note
+from govraft.core.codec.note import Note, NoteSignature, format_note, parse_note
 from govraft.core.convergence.certificate import key_name
 from govraft.core.evidence.permit_file import envelope_in, prove_permit
 from govraft.core.evidence.statements import DENIAL_TYPE
@@ -194,3 +194,25 @@ def test_fields_are_typed(world) -> None:
             with pytest.raises(GovraftError) as caught:
                 prove(world, changed.encode())
             assert isinstance(caught.value, VerificationError)
+
+
+def test_a_stale_certificate_is_refused(world) -> None:
+    """Made within a day of the issue, before or after, by a quorum; only that of a change is made once."""
+    issued = world.permit_statement().issued
+    day = 86_400
+
+    def file(*times: int, of: EvidenceSample = world) -> bytes:
+        body = of.checkpoint().encode()
+        lines = [of.cosignature(node, body, time_s=time) for node, time in zip(("n1", "n2", "n3"), times)]
+        return of.permit(certificate=format_note(Note(body, tuple(lines))))
+
+    base = issued // 1000
+    prove(world, file(base - day, base + day))
+    prove(world, file(base, base, base - 9 * day))
+    for times in ((base - day - 1, base), (base, base + day + 1), (base, base - 9 * day, base - 9 * day)):
+        assert refused(world, file(*times)) == "stale_certificate"
+    changed = EvidenceSample()
+    changed.add_observer("n4")
+    prove(changed, file(base - 9 * day, base - 9 * day, of=changed))
+    first = EvidenceSample(quarantined=())
+    assert refused(first, file(base - 9 * day, base - 9 * day, of=first)) == "stale_certificate"
