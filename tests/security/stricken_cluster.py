@@ -133,6 +133,7 @@ class Liar:
             "checkpoint": checkpoint,
             "sections": dict(machine.sections if leaf is None else leaf.sections),
             "grants": grants or {},
+            "wall": self.sim.wall,
         }
         return self.says(Kind.PROBE, Probe(**(fields | changes)).encode())
 
