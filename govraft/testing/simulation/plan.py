@@ -33,6 +33,7 @@ ALL_PROFILES = (
     "membership",
     "membership",
     "membership",
+    "commands",
 )
 
 
