@@ -356,7 +356,7 @@ class Host(Installation):
         self.crash(lands=lands)
         return True
 
-    def _guarded(self, call: Callable[..., None], *arguments: Any) -> bool:
+    def _guarded(self, call: Callable[..., object], *arguments: Any) -> bool:
         """Run a step of the core. If it raises, the node halts, as the runtime does."""
         try:
             call(*arguments)
