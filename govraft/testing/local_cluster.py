@@ -282,13 +282,13 @@ class LocalCluster(LinkFaults):
                 # A retry of the very same envelope: if an earlier attempt took its place, this is how we hear of it.
                 return place.client.submit(envelope, timeout=min(left, _SUBMIT_ATTEMPT_S), retry=tried)
             except AvailabilityError as error:
-                tried, said = True, f"{place.id}: {error}"
+                tried, said = tried or not error.definite, f"{place.id}: {error}"
                 time.sleep(_RETRY_S)
             except RejectedError as error:
                 # A node that lags may reject what the others would take, or what they have taken at an earlier try.
                 if error.definite:
                     raise
-                said = f"{place.id}: {error}"
+                tried, said = True, f"{place.id}: {error}"
                 time.sleep(_RETRY_S)
         raise ClusterTimeoutError(f"not effective within {timeout_s:g} s ({said})\n{self.describe()}", definite=False)
 

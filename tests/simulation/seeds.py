@@ -12,7 +12,9 @@ SECONDS = 16.0
 SHARE = int(os.environ.get("GOVRAFT_SIM_SEEDS", "15"))
 """Seeds of each profile. The default is the share that runs with every change; raise it for a soak."""
 
-PROFILES = ("calm", "faults", "storage", "drift", "clocks", "misbehaviour", "adversary", "membership")
+PROFILES = (
+    *("calm", "faults", "storage", "loss", "drift", "clocks", "misbehaviour", "adversary", "membership", "commands"),
+)
 SEEDS = [(profile, seed) for profile in PROFILES for seed in range(1, (3 if profile == "calm" else SHARE) + 1)]
 
 

@@ -14,6 +14,9 @@ from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.machine.machine import Machine
 from govraft.core.model.electorate import Electorate
 from govraft.node.effects import Effects
+from govraft.node.gate import Standing
+from govraft.node.submissions import judging
+from govraft.testing.history import CommandTried
 from govraft.testing.simulation import draw_plan, simulate
 from govraft.testing.simulation.clients import Clients
 from govraft.testing.simulation.disk import VirtualDisk
@@ -190,6 +193,28 @@ def test_an_effective_command_survives_a_power_failure_everywhere():
 def test_a_command_that_was_told_before_it_was_written_is_missed(monkeypatch):
     release_without_the_write(monkeypatch)
     assert "lost_command" in power_fails_right_after_a_receipt()
+
+
+def test_a_node_that_judges_by_an_old_state_is_found(monkeypatch):
+    """As it was: whatever its own state says is told as final."""
+    live = Standing(lease=object())
+    monkeypatch.setattr(judging, "ABOUT_TARGET", frozenset())
+    init = judging.Judge.__init__
+    monkeypatch.setattr(
+        judging.Judge, "__init__", lambda self, machine, clock, _: init(self, machine, clock, lambda at_least: live)
+    )
+    outcome = simulate(plans.plan(plans.fault("cut_off_submit", 4_000, "n2", for_ms=4_500), seconds=10.0))
+    assert "stale_refusal" in {finding.rule for finding in outcome.findings}
+
+
+def test_a_submit_at_a_node_that_is_cut_off_happens():
+    """The same run, with the rules: nothing is broken, and the node did answer."""
+    outcome = simulate(plans.plan(plans.fault("cut_off_submit", 4_000, "n2", for_ms=4_500), seconds=10.0))
+    assert outcome.findings == ()
+    told = {event.command_id: event for event in outcome.history if isinstance(event, CommandTried)}
+    again = told["cut_off_submit-0-again"]
+    assert (told["cut_off_submit-0-free"].outcome, again.outcome) == ("effective", "refused")
+    assert again.code == "unavailable"
 
 
 def test_a_failing_seed_is_made_small():

@@ -11,6 +11,7 @@ property            broken when
 `lost_command`      an effective command is missing from a lineage
 `doubled_command`   a command worked at two seqs
 `refused_command`   a command worked although its author was told that it definitely did not
+`stale_refusal`     a node told as final what only its own, old state says of a command
 `same_verdict`      one request got two verdicts at one seq
 `monotone`          a number that may only grow fell
 `linearizability`   no order of the commands explains the answers about a target
@@ -24,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from govraft.testing.checkers.certified import certified
-from govraft.testing.checkers.commands import commands, commands_reach_all
+from govraft.testing.checkers.commands import commands, commands_reach_all, stale_refusals
 from govraft.testing.checkers.fork import fork, prefix
 from govraft.testing.checkers.linearizability import linearizability
 from govraft.testing.checkers.liveness import liveness
@@ -71,7 +72,17 @@ def judge(
     """
     run = Run.of(events, distrusted)
     found: list[Violation] = []
-    for checker in (malformed, stale_allow, fork, prefix, commands, same_verdict, monotone, linearizability):
+    for checker in (
+        malformed,
+        stale_allow,
+        fork,
+        prefix,
+        commands,
+        stale_refusals,
+        same_verdict,
+        monotone,
+        linearizability,
+    ):
         found += checker(run)
     if all_certificates:
         found += certified(run)

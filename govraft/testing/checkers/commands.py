@@ -13,9 +13,11 @@ from govraft.testing.checkers.run import Run
 from govraft.testing.checkers.violation import Violation, seconds
 from govraft.testing.history import CommandTried, Lineage
 
-__all__ = ["commands", "commands_reach_all"]
+__all__ = ["commands", "commands_reach_all", "stale_refusals"]
 
 _APPLIED = "applied"
+_STOPPING = frozenset({"quarantine", "isolate", "revoke", "invalidate"})
+_OWN_TARGETS = 'Agent::"cut-'
 _KNOWN_ALREADY = "duplicate_command"
 """The rejection of a second try: the seq that comes with it is that of the first, which may well have been applied."""
 
@@ -37,6 +39,38 @@ def commands(run: Run) -> Iterator[Violation]:
             if command_id in refused:
                 message = f"`{command_id}` was refused as definitely not done, and worked at seq {seq}"
                 yield Violation.of("refused_command", message, refused[command_id], lineage)
+
+
+def stale_refusals(run: Run) -> Iterator[Violation]:
+    """Refusals by a node's own state, told as final, that the cluster's state did not give.
+
+    A node never refuses to stop something because it is stopped already: the log says so, with its seq. And whoever
+    wants to release what is quarantined is not told as final that it is not.
+    """
+    for item in run.commands:
+        if item.outcome != "rejected" or item.seq > 0:
+            continue
+        if item.kind in _STOPPING and (item.code.startswith("already_") or item.code == "target_state"):
+            message = f"{item.node} refused `{item.command_id}` by its own state as final: {item.code}"
+            yield Violation.of("stale_refusal", message, item)
+        elif item.kind == "release" and item.code == "not_quarantined":
+            held = _held_quarantine(run, item)
+            if held is not None:
+                message = f"{item.node} told {item.target} as not quarantined, which it was since seq {held.seq}"
+                yield Violation.of("stale_refusal", message, held, item)
+
+
+def _held_quarantine(run: Run, refusal: CommandTried) -> CommandTried | None:
+    """A quarantine of the same target that was effective before, and that nothing can have ended since."""
+    same = [item for item in run.commands if item.target == refusal.target and item.began < refusal.at]
+    marked = [item for item in same if item.kind == "quarantine" and item.outcome == "effective"]
+    held = max((item for item in marked if item.at < refusal.began), key=lambda item: item.seq, default=None)
+    if held is None:
+        return None
+    freed = [item for item in same if item.kind == "release" and item.outcome in ("effective", "unknown")]
+    # Whatever else may touch a target is not told apart here: only what belongs to one fault is looked at.
+    is_own = refusal.target.startswith(_OWN_TARGETS)
+    return held if is_own and not [item for item in freed if not 0 < item.seq < held.seq] else None
 
 
 def _promises(run: Run) -> tuple[dict[int, CommandTried], dict[str, CommandTried]]:

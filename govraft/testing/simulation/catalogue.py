@@ -14,7 +14,7 @@ class FaultKind(msgspec.Struct, frozen=True):
     """One kind.
 
     Attributes:
-        group: `network`, `clock`, `wall`, `process`, `disk`, `loss`, `lie`, `member` or `script`.
+        group: `network`, `clock`, `wall`, `process`, `disk`, `loss`, `lie`, `member`, `command` or `script`.
         weight: How often it is drawn, beside others of its group.
         for_leases: Range of its length.
         nodes: How many nodes the plan names: `none`, `one`, `two` or `some`.
@@ -121,6 +121,9 @@ FAULTS: dict[str, FaultKind] = {
     "crash_around_change": FaultKind("member", 2.0, for_leases=(0.1, 2.0), nodes="some"),
     "cut_around_change": FaultKind("member", 1.5, for_leases=(0.3, 3.0), nodes="some"),
     "leader_dies_changing": FaultKind("member", for_leases=(0.1, 2.0), nodes="none"),
+    # Commands: at a node that is cut off, and more than any cluster can bring through at once.
+    "cut_off_submit": FaultKind("command", 2.0, for_leases=(3.0, 5.0)),
+    "flood": FaultKind("command", for_leases=(0.5, 1.0), nodes="some", amount=(20, 120)),
     # An adversary in the place of Raft.
     "reign": FaultKind("script", 3.0, nodes="some"),
     "split": FaultKind("script", 4.0, nodes="some"),
@@ -141,5 +144,6 @@ PROFILES: dict[str, Profile] = {
     "clocks": Profile({"wall": 3.0, "clock": 0.5, "network": 0.1, "process": 0.2}, (1, 2, 5)),
     "misbehaviour": Profile({"lie": 2.0, "network": 0.5, "process": 0.3}, (0.7, 2)),
     "membership": Profile({"member": 2.5, "network": 0.7, "clock": 0.4, "wall": 0.3, "process": 0.5}, (0.4, 0.8, 2)),
+    "commands": Profile({"command": 3.0, "network": 0.5, "process": 0.3}, (1, 2)),
     "adversary": Profile({"script": 4.0, "network": 0.2, "clock": 0.3, "process": 0.3}, (0.2, 0.4, 0.8, 1.5)),
 }

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from govraft.core.model.units import NS_PER_MS
 from govraft.testing.history import FaultEnded, FaultStarted
+from govraft.testing.simulation.clients import Clients
+from govraft.testing.simulation.command_faults import CommandFaults
 from govraft.testing.simulation.disk import VirtualDisk
 from govraft.testing.simulation.host import Host
 from govraft.testing.simulation.link_faults import End, LinkFaults
@@ -44,7 +46,7 @@ class FaultMachine:
         counts: How often each kind has really happened.
     """
 
-    def __init__(self, world: World, registrar: Registrar) -> None:
+    def __init__(self, world: World, registrar: Registrar, clients: Clients) -> None:
         self._world, self.registrar = world, registrar
         self._network, self._hosts = world.network, world.hosts
         self._is_over = False
@@ -75,6 +77,7 @@ class FaultMachine:
         self._starts |= self._links.starts
         self._starts |= dict.fromkeys(CRASH_POINTS, self._arm)
         self._starts |= dict.fromkeys(LIES, self._lie)
+        self._starts |= CommandFaults(world, clients, self._links.isolate).starts
         members = MemberFaults(world, registrar, self.strike, self._links.partition, self._start_again)
         self._starts |= members.starts
         if world.adversary is not None:

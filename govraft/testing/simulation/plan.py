@@ -34,6 +34,7 @@ ALL_PROFILES = (
     "membership",
     "membership",
     "membership",
+    "commands",
 )
 
 

@@ -86,7 +86,7 @@ def simulate(plan: Plan, *, show: bool = False, keep_history: bool = True, world
         world.trace.show = print
     clients = Clients(world)
     permits = PermitClients(world, clients)
-    faults = FaultMachine(world, Registrar(world, clients))
+    faults = FaultMachine(world, Registrar(world, clients), clients)
     world.start_all()
     clients.begin()
     permits.begin()
