@@ -65,8 +65,9 @@ def authorize(
 ) -> int | None:
     """Get a permit for PRINCIPAL to do ACTION on RESOURCE, signed by a quorum, and print it.
 
-    Whoever holds the genesis can verify it offline, with `govraft verify`, until it runs out. Exit code 0 for a permit,
-    1 for a denial, 2 if the request is not usable, 3 if no node answers.
+    Whoever holds the genesis can verify it offline, with `govraft verify`, until it runs out: by the founders' keys
+    alone, unless a trust state is given (`govraft trust set`). Exit code 0 for a permit, 1 for a denial, 2 if the
+    request is not usable, 3 if no node answers.
     """
     for text in (principal, action, resource):
         parse_uid(text)

@@ -1,7 +1,8 @@
 """What a client asks for permits and signed answers, and what it believes of what comes back. No I/O.
 
-A permit proves itself: `govraft verify`, or `prove_permit` of the core, needs the genesis and no node. Here it is only
-held against the question: that it is for this request, no longer and no wider than was asked for.
+A permit proves itself: `govraft verify`, or `prove_permit` of the core, needs the genesis, no node, and a trust state
+so as not to believe keys that left the electorate. Here no signature is verified: the permit is only held against the
+question, that it is for this request, no longer and no wider than was asked for.
 """
 
 from __future__ import annotations

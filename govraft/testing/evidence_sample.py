@@ -402,7 +402,7 @@ class EvidenceSample:
         return b"".join(self.export_lines(certificate or self.certificate(nodes=nodes)))
 
     def export_lines(self, certificate: bytes) -> list[bytes]:
-        """The lines of a lineage export that ends in this certificate."""
+        """Its lines; the last one holds this certificate."""
         lines = [encode_header(self.sample.genesis, last=self.machine.seq)]
         changes = {Leaf.decode(link.leaf).seq: link for link in self.links}
         for seq, (leaf, entry) in enumerate(zip(self.leaves, self.entries, strict=True), 1):
@@ -413,6 +413,5 @@ class EvidenceSample:
 
     def trust(self, seq: int | None = None) -> Trust:
         """The trust state of the current electorate at a seq, by default the newest."""
-        seq = self.machine.seq if seq is None else seq
-        electorate = bare_electorate(self.machine.electorate)
-        return Trust(self.sample.genesis.cluster_id, electorate, seq, self.machine.lineage.root(seq))
+        machine, seq = self.machine, self.machine.seq if seq is None else seq
+        return Trust(machine.cluster_id, bare_electorate(machine.electorate), seq, machine.lineage.root(seq))

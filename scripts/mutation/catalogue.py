@@ -14,6 +14,7 @@ from membership import MEMBERSHIP_MUTANTS
 from mutant import Mutant
 from portable import PORTABLE_MUTANTS
 from scoping import SCOPING_MUTANTS
+from trusting import TRUSTING_MUTANTS
 from wall_clocks import WALL_CLOCK_MUTANTS
 
 __all__ = ["MUTANTS"]
@@ -30,5 +31,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *SCOPING_MUTANTS,
     *LENDING_MUTANTS,
     *PORTABLE_MUTANTS,
+    *TRUSTING_MUTANTS,
     *AUDITING_MUTANTS,
 )

@@ -28,13 +28,13 @@ def loaded_by(statement: str) -> list[str]:
 
 
 def test_the_verifier_imports_nothing_of_the_node() -> None:
-    found = loaded_by("import govraft.core.evidence.evidence")
+    found = loaded_by("import govraft.core.evidence.evidence, govraft.core.evidence.trust")
     assert "govraft.core.evidence.permit_file" in found
     assert [name for name in found if name.startswith(_FOREIGN)] == []
 
 
 def test_the_command_imports_nothing_of_the_node() -> None:
-    found = loaded_by("import govraft.cli.verify")
+    found = loaded_by("import govraft.cli.verify, govraft.cli.trust")
     # The client library, which settings come with, brings asyncio.
     wanted = tuple(name for name in _FOREIGN if name not in {"asyncio", "ssl"})
     assert [name for name in found if name.startswith(wanted)] == []

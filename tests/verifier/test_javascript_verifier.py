@@ -13,6 +13,7 @@ from verifier.javascript import VERIFIER, Case, ask, in_javascript, in_python, r
 from verifier.mutations import spoil
 
 from govraft.core.crypto.keys import verify
+from govraft.core.model.genesis import Genesis
 from govraft.core.model.reasons import Reason
 from govraft.testing.evidence_sample import EvidenceSample
 from govraft.testing.evidence_vectors import NOW
@@ -83,6 +84,17 @@ def test_a_spoiled_genesis_is_none() -> None:
         assert (item.genesis, outcome.code) == (item.genesis, in_python(item).code)
 
 
+def test_a_spoiled_trust_state_is_none() -> None:
+    (case,) = [case for case, _ in vectors() if case.name == "trust: permit: of the present"]
+    rng = random.Random(SEED)
+    spoiled = [spoil(case.use["trust"].encode(), rng) for _ in range(200)]
+    texts = [data.decode() for data in spoiled if b"\0" not in data and data.isascii()]
+    cases = [case._replace(use={**case.use, "trust": item}) for item in texts]
+    assert len(cases) > 100
+    for item, outcome in zip(cases, in_javascript(cases), strict=True):
+        assert (item.use["trust"], outcome.code) == (item.use["trust"], in_python(item).code)
+
+
 def test_every_reason_is_known() -> None:
     world = EvidenceSample()
     genesis = world.sample.genesis.encode()
@@ -134,13 +146,59 @@ def test_the_program(tmp_path) -> None:
         assert re.fullmatch(r"error: .*\n", errors), errors
 
 
+def test_the_program_holds_evidence_against_a_trust_state(tmp_path, monkeypatch) -> None:
+    known = {case.name: case for case, _ in vectors()}
+    case = known["trust: permit: of who has left"]
+    file, genesis, trust = tmp_path / "permit.json", tmp_path / "genesis.json", tmp_path / "trust.json"
+    for path, data in ((file, case.file), (genesis, case.genesis), (trust, case.use["trust"].encode())):
+        path.write_bytes(data)
+    cluster = Genesis.decode(case.genesis).cluster_id
+    default = tmp_path / "data" / "govraft" / "trust" / f"{cluster}.json"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("GOVRAFT_TRUSTED", raising=False)
+
+    def program(*arguments: object, at: tuple[object, ...] = ("--at", NOW)) -> tuple[int, object, str]:
+        command = (VERIFIER / "verify.mjs", file, "--genesis", genesis, *at, *arguments)
+        done = run_node(*map(str, command))
+        shown = json.loads(done.stdout) if done.stdout else {}
+        return done.returncode, (shown.get("trust"), shown.get("trusted")), done.stderr
+
+    assert program() == (0, ("genesis", None), "")
+    assert program("--trusted", "none") == (0, ("genesis", "none"), "")
+    code, shown, error = program("--trusted", trust)
+    assert (code, shown, "(superseded)" in error) == (1, (None, None), True)
+    default.parent.mkdir(parents=True)
+    default.write_bytes(trust.read_bytes())
+    assert program()[0] == 1
+    assert program("--trusted", "none")[0] == 0
+    default.write_bytes(b"{}")
+    assert program()[:2] == (2, (None, None))
+    default.unlink()
+    default.symlink_to("nowhere")
+    assert program()[0] == 2
+    default.unlink()
+    for wrong in (tmp_path, tmp_path / "nosuch", genesis, ""):
+        assert program("--trusted", wrong)[:2] == (2, (None, None))
+    monkeypatch.setenv("GOVRAFT_TRUSTED", str(tmp_path / "nosuch"))
+    assert program()[0] == 2
+    monkeypatch.setenv("GOVRAFT_TRUSTED", "none")
+    assert program() == (0, ("genesis", "none"), "")
+    file.write_bytes(known["trust: receipt: of who has left"].file)
+    assert program("--trusted", trust, at=())[0] == 1
+    code, shown, error = program("--trusted", trust)
+    assert (code, shown) == (0, ("not_shown", str(trust)))
+    assert "signed by an electorate that has left" in error
+
+
 def test_it_runs_in_browsers_too() -> None:
     """Only the program looks at files; all else imports its own modules alone, and stays small."""
     for path in VERIFIER.glob("*.mjs"):
         source = path.read_text(encoding="utf-8")
         assert len(source.splitlines()) <= 400
         outside = [name for name in re.findall(r'from "([^"]+)"', source) if not name.startswith("./")]
-        assert outside == (["node:fs", "node:util"] if path.name == "verify.mjs" else []), path.name
+        assert outside == (["node:fs", "node:os", "node:path", "node:util"] if path.name == "verify.mjs" else []), (
+            path.name
+        )
         assert path.name == "verify.mjs" or not re.search(
             r"\b(?:process|Buffer|require|eval|Function)\b\s*[.(]", source
         )

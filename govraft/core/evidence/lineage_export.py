@@ -338,7 +338,7 @@ class _Replay:
         # SAFETY: test_lineage_export.py::test_a_certificate_of_another_root_is_refused
         if checkpoint.root != machine.root:
             raise LineageError("the certified root is not the root of these leaves")
-        roots = {seq: machine.lineage.root(seq) for seq in {trusted_seq, self._taken} if 0 < seq <= self._taken}
+        roots = {seq: machine.lineage.root(seq) for seq in {trusted_seq, self.taken} if 0 < seq <= self.taken}
         active = machine.active_policies
         return ProvenLineage(
             checkpoint,

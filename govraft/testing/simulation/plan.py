@@ -27,6 +27,7 @@ ALL_PROFILES = (
     "calm",
     "storage",
     "storage",
+    "loss",
     "drift",
     "clocks",
     "adversary",
