@@ -111,19 +111,7 @@ class Convergence:
         self._former = former
         self._origin = machine.genesis.origin
         self._cluster = bytes.fromhex(machine.genesis.cluster_id)
-        acked = None if stored.cosigner is None else Acked(stored.cosigner.seq, stored.cosigner.root)
-        self.cosigner = Cosigner(
-            node_id=node_id,
-            public_key=epochs.public_key,
-            origin=self._origin,
-            cluster=self._cluster,
-            timing=timing,
-            signing=signing,
-            acked=acked,
-            started=clock.boottime(),
-            has_run_before=stored.has_run_before,
-            is_late=stored.late,
-        )
+        self.cosigner = self._make_cosigner(stored, signing)
         self.holder = Holder(node_id=node_id, timing=timing)
         self.leading = RoundLeader(
             node_id=node_id,
@@ -156,6 +144,20 @@ class Convergence:
         self._waiting_probe: tuple[Signed, Probe] | None = None
         self._round: tuple[int, int, int] = (0, -1, 0)
         self._round_at = BoottimeNs(-(10**18))
+
+    def _make_cosigner(self, stored: StoredState, signing: Sign) -> Cosigner:
+        return Cosigner(
+            node_id=self._node_id,
+            public_key=self.epochs.public_key,
+            origin=self._origin,
+            cluster=self._cluster,
+            timing=self._timing,
+            signing=signing,
+            acked=None if stored.cosigner is None else Acked(stored.cosigner.seq, stored.cosigner.root),
+            started=self._clock.boottime(),
+            has_run_before=stored.has_run_before,
+            is_late=stored.late,
+        )
 
     def begin(self) -> None:
         """The machine holds what it held in the last life."""

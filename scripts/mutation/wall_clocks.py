@@ -93,14 +93,6 @@ WALL_CLOCK_MUTANTS = (
         (f"{_UNIT}/test_round.py",),
     ),
     Mutant(
-        "rounds-stay-open",
-        "no round is open longer than a grant runs",
-        f"{_CORE}/round.py",
-        "if now - item.at <= self._timing.grant_ns}",
-        "if now >= item.at}",
-        (f"{_UNIT}/test_round.py",),
-    ),
-    Mutant(
         "receipt-past-all-dates",
         "no receipt promises a time that has no date",
         "govraft/core/evidence/receipt.py",
