@@ -109,8 +109,9 @@ export class Trust {
         throw conflict(`it has epoch ${electorate.epoch} begin at seq ${begin}`);
       }
     }
-    const root = rootAt(shown, this.seq);
-    if (root !== undefined && !equal(root, this.root)) throw conflict(`it has another root at seq ${this.seq}`);
+    for (const roots of [shown.roots, shown.history.roots]) {
+      if (!equal(roots.get(this.seq) ?? this.root, this.root)) throw conflict(`it has another root at seq ${this.seq}`);
+    }
     if (shown.seq >= this.seq && shown.epoch < epoch && !this.#isOwnCheckpoint(shown)) {
       throw conflict(`it has the electorate of epoch ${shown.epoch} certify seq ${shown.seq}`);
     }

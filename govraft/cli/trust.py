@@ -94,7 +94,7 @@ def _decide(state: Trust, genesis: Genesis, *, is_linked: bool, fingerprint: str
     if is_linked or fingerprint is not None:
         return
     for name, value in _fields(state, genesis).items():
-        note(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+        note(f"{name}: {_plain(value)}")
     # SAFETY: nobody's silence is a yes (test_trust_commands.py::test_without_a_terminal_a_fingerprint_is_wanted).
     if sys.stdin is None or not sys.stdin.isatty():
         message = "without a terminal nobody can be asked: compare the fingerprint, and give it with `--fingerprint`"
@@ -116,5 +116,10 @@ def _fields(state: Trust, genesis: Genesis) -> dict[str, Any]:
 
 def _show(settings: Settings, head: dict[str, Any], state: Trust | None, genesis: Genesis) -> None:
     data = head | ({"cluster": genesis.cluster_id} if state is None else _fields(state, genesis))
-    rows = [(name, ", ".join(value) if isinstance(value, list) else value) for name, value in data.items()]
-    emit(settings.output, data, fields_table(rows))
+    emit(settings.output, data, fields_table((name, _plain(value)) for name, value in data.items()))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else "-" if value is None else value

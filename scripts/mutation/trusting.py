@@ -72,8 +72,8 @@ TRUSTING_MUTANTS = (
         "another-root-is-no-conflict",
         "another root at the trusted seq is a second history",
         _STATE,
-        "        if root is not None and root != self.root:\n",
-        "        if root is not None and not self.root:\n",
+        "        if roots - {self.root}:\n",
+        "        if roots and not self.root:\n",
         _STATE_TESTS,
     ),
     Mutant(

@@ -16,7 +16,7 @@ import msgspec
 
 from govraft.core.evidence.certificate import prove_certificate
 from govraft.core.evidence.evidence import is_lineage
-from govraft.core.evidence.files import malformed
+from govraft.core.evidence.files import EVIDENCE_BYTES_MAX, malformed
 from govraft.core.evidence.lineage_export import prove_lineage
 from govraft.core.evidence.lineage_proof import PROOF_FORMAT, prove_leaf
 from govraft.core.evidence.receipt import RECEIPT_FORMAT, prove_receipt
@@ -124,6 +124,8 @@ def _show(data: bytes, genesis: Genesis, trust: TrustState | None) -> Shown:
         return prove_lineage(BytesIO(data), genesis, trust=trust).shown
     if is_snapshot(data):
         raise _no_trust("a snapshot")
+    if len(data) > EVIDENCE_BYTES_MAX:
+        raise malformed("this is no evidence that govraft knows")
     if not data.lstrip().startswith(b"{"):
         return prove_certificate(data, genesis, trust)[1]
     kind = _format(data)

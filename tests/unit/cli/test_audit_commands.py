@@ -11,6 +11,8 @@ from unit.core.evidence.audit_bench import AuditBench, edited
 from govraft.adapters.decision_log import DecisionLogFile
 from govraft.cli.main import run
 from govraft.core.evidence.decisions import Noted, gap_fields
+from govraft.core.evidence.trust import Trust
+from govraft.core.evidence.trust_state import bare_electorate
 from govraft.ports.decisions import StoredAnchor
 
 
@@ -193,3 +195,26 @@ def test_a_lineage_of_another_cluster_proves_nothing(files):
     genesis.write_bytes(other.genesis.encode().replace(b'"sample"', b'"simple"'))
     code, _, err = files("audit", "replay", path, "--lineage", files.lineage, "--genesis", genesis)
     assert code == 1 and "another cluster" in err
+
+
+def test_an_audit_says_what_stands_for_its_lineage(files):
+    """Of the past: an electorate that has left is said, another history is refused."""
+    path, machine = files.export(), files.bench.machine
+    known = bare_electorate(files.bench.genesis.electorate())
+    later = msgspec.structs.replace(known, epoch=2)
+
+    def replay(*state):
+        trust = files.directory / "trust.json"
+        trust.write_bytes(Trust(files.bench.genesis.cluster_id, *state).encode())
+        genesis = files.directory / "genesis.json"
+        command = ("audit", "replay", path, "--lineage", files.lineage, "--genesis", genesis, "--trusted", trust)
+        code, out, err = files(*command)
+        return code, json.loads(out)["trust"] if out else None, err
+
+    assert files.replay(path)[1]["trust"] == "genesis"
+    assert replay(known, machine.seq, machine.root) == (0, "state", "")
+    code, trust, err = replay(later, machine.seq + 1, bytes(32))
+    assert (code, trust, "signed by an electorate that has left" in err) == (0, "not_shown", True)
+    code, trust, err = replay(known, machine.seq, bytes(32))
+    assert (code, trust, "two histories" in err) == (1, None, True)
+    assert files("audit", "replay", path, "--lineage", files.lineage, "--trusted", files.directory / "nosuch")[0] == 2

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from govraft.core.codec.note import Checkpoint, parse_note
+from govraft.core.evidence.epochs import EpochHistory, verify_epochs
 from govraft.core.evidence.evidence import Use, prove_evidence
 from govraft.core.evidence.permit_file import prove_permit
+from govraft.core.evidence.trust_state import Shown
 from govraft.core.lineage.proofs import root_up_to
 from govraft.errors import VerificationError
 from govraft.testing.evidence_sample import EvidenceSample
@@ -127,6 +129,11 @@ def test_another_root_at_the_trusted_seq_is_a_conflict(world) -> None:
         world.proof(12, certificate=certificate),
     ):
         assert outcome(world, data, trust=at_12, is_past=True) == "conflict"
+    # One root that is shown does not hide another one.
+    history = EpochHistory(world.sample.genesis)
+    history.roots[13] = bytes(32)
+    with pytest.raises(VerificationError, match="another root at seq 13"):
+        trust.ties(Shown(history, 7, 14, {13: trust.root}))
     # The certificate of the change at seq 12 is in the links.
     assert outcome(world, receipt(world, 13, NEW), trust=at_12) == "conflict"
 
@@ -194,8 +201,6 @@ def test_the_root_up_to_each_leaf_is_in_its_inclusion_proof(world) -> None:
 
 
 def test_links_tell_the_root_of_each_change(world) -> None:
-    from govraft.core.evidence.epochs import verify_epochs
-
     history = verify_epochs(world.sample.genesis, world.links)
     assert history.roots == {seq: world.machine.lineage.root(seq) for seq in (7, 8, 9, 10, 11, 12)}
     assert Checkpoint.decode(parse_note(world.links[0].note).body).root == history.roots[7]
