@@ -55,7 +55,8 @@ def _enforce(
         named = {"id": target}
     submitter = Submitter(settings)
     built = submitter.author.build(command, kind=TargetKind(kind), **named, reason=reason)
-    emit_receipt(settings, submitter.run([built]))
+    receipt = submitter.run([built])
+    emit_receipt(settings, receipt, None if source is None else {"unchanged": submitter.unchanged})
 
 
 def _check_form(target: str, kind: TargetKind) -> None:

@@ -34,6 +34,8 @@ class Submitter:
         self.settings = settings
         self.genesis: Genesis = read_genesis(settings)
         self.author = Author(settings, self.genesis)
+        self.unchanged: list[str] = []
+        """Targets that the last command listed and left as they were; the receipt file proves no such thing."""
 
     def run(self, commands: Sequence[Command], label: str = "submitting") -> dict[str, Any] | None:
         """Sign all, then submit one after the other: all are signed before the first one changes anything.
@@ -64,6 +66,7 @@ class Submitter:
                 advance()
         if receipt is None:
             raise InputError("there is nothing to submit")
+        self.unchanged = receipt.unchanged
         kept = encode_receipt(self.settings, receipt, envelopes[-1], self.genesis)
         self._keep(kept)
         return kept

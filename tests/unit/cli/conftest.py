@@ -62,6 +62,8 @@ class MachineNode:
         self.leaves.append(applied.leaf)
         self.entries.append(entry)
         receipt: dict[str, Any] = {"command_id": examined.command_id, "outcome": "applied", "seq": applied.seq}
+        if applied.unchanged:
+            receipt["unchanged"] = list(applied.unchanged)
         if wait == "effective":
             receipt |= {
                 "certified_seq": applied.seq,
