@@ -119,7 +119,7 @@ def judge_rules(command: ClusterRules, electorate: Electorate, known: Mapping[st
     late = [f"`{member.id}`" for member in electorate.members if known.get(member.id, 0) < command.to]
     if not late:
         return None
-    message = f"{', '.join(late)} cannot be reached or does not know rules {command.to}; update or remove it first"
+    message = f"rules {command.to} are not known to {', '.join(late)}, or it cannot be asked; update or remove it first"
     return Unfit(RULES_NOT_KNOWN, message)
 
 
