@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from govraft.core.model.units import NS_PER_MS
 from govraft.testing.history import FaultEnded, FaultStarted
+from govraft.testing.simulation.forged_frames import ForgedFrames
 from govraft.testing.simulation.host import Host
 from govraft.testing.simulation.link_faults import End, LinkFaults
 from govraft.testing.simulation.member_faults import MemberFaults
@@ -68,8 +69,9 @@ class FaultMachine:
             "bit_rot": self._bit_rot,
             "snapshot_rot": self._snapshot_rot,
         }
-        self._links = LinkFaults(world, self.strike, lambda fault: not self._is_over and fault.number in self._ends)
+        self._links = LinkFaults(world, self.strike, self._is_on)
         self._starts |= self._links.starts
+        self._starts |= ForgedFrames(world, self._is_on).starts
         self._starts |= dict.fromkeys(CRASH_POINTS, self._arm)
         self._starts |= dict.fromkeys(LIES, self._lie)
         members = MemberFaults(world, registrar, self.strike, self._links.partition, self._start_again)
@@ -140,6 +142,9 @@ class FaultMachine:
         self._happened(fault, nodes)
         self._ends[fault.number] = end
         self._world.agenda.after(fault.for_ms * NS_PER_MS, self._end, fault.number)
+
+    def _is_on(self, fault: Fault) -> bool:
+        return not self._is_over and fault.number in self._ends
 
     def _happened(self, fault: Fault, nodes: tuple[str, ...]) -> None:
         self.counts[fault.kind] = self.counts.get(fault.kind, 0) + 1
