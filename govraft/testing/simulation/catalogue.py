@@ -14,7 +14,7 @@ class FaultKind(msgspec.Struct, frozen=True):
     """One kind.
 
     Attributes:
-        group: `network`, `clock`, `wall`, `process`, `disk`, `loss`, `lie`, `member`, `command` or `script`.
+        group: `network`, `clock`, `wall`, `process`, `disk`, `loss`, `frame`, `lie`, `member`, `command` or `script`.
         weight: How often it is drawn, beside others of its group.
         for_leases: Range of its length.
         nodes: How many nodes the plan names: `none`, `one`, `two` or `some`.
@@ -94,6 +94,8 @@ FAULTS: dict[str, FaultKind] = {
     "snapshot_rot": FaultKind("disk"),
     # A store is lost, and made again under the same key; the others forget what they saw it sign, or not.
     "lost_store": FaultKind("loss", amount=(0, 1)),
+    # Frames in a member's name that it never sent.
+    "term_lifts": FaultKind("frame", 5.0, for_leases=(0.3, 3.0), nodes="two", amount=(1, 3)),
     # An engine that lies.
     "forget_vote": FaultKind("lie", 1.5),
     "vote_twice": FaultKind("lie", 1.5, for_leases=(1.5, 4.0)),
@@ -137,13 +139,15 @@ FAULTS: dict[str, FaultKind] = {
 
 PROFILES: dict[str, Profile] = {
     "calm": Profile({}, (1,)),
-    "faults": Profile({"network": 1.0, "clock": 1.0, "wall": 1.0, "process": 0.6}, (0.7, 2, 5)),
+    "faults": Profile({"network": 1.0, "clock": 1.0, "wall": 1.0, "process": 0.6, "frame": 1.0}, (0.7, 2, 5)),
     "storage": Profile({"disk": 3.0, "process": 1.0, "network": 0.2}, (0.7, 2, 4)),
     "loss": Profile({"loss": 9.0, "network": 1.0, "process": 0.4}, (0.4, 0.7, 2)),
     "drift": Profile({"network": 1.0, "clock": 0.6, "wall": 0.6, "process": 0.3}, (0.7, 2)),
     "clocks": Profile({"wall": 3.0, "clock": 0.5, "network": 0.1, "process": 0.2}, (1, 2, 5)),
     "misbehaviour": Profile({"lie": 2.0, "network": 0.5, "process": 0.3}, (0.7, 2)),
-    "membership": Profile({"member": 2.5, "network": 0.7, "clock": 0.4, "wall": 0.3, "process": 0.5}, (0.4, 0.8, 2)),
+    "membership": Profile(
+        {"member": 2.5, "network": 0.7, "clock": 0.4, "wall": 0.3, "process": 0.5, "frame": 0.5}, (0.4, 0.8, 2)
+    ),
     "commands": Profile({"command": 3.0, "network": 0.5, "process": 0.3}, (1, 2)),
     "adversary": Profile({"script": 4.0, "network": 0.2, "clock": 0.3, "process": 0.3}, (0.2, 0.4, 0.8, 1.5)),
 }

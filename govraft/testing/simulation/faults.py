@@ -10,6 +10,7 @@ from govraft.testing.history import FaultEnded, FaultStarted
 from govraft.testing.simulation.clients import Clients
 from govraft.testing.simulation.command_faults import CommandFaults
 from govraft.testing.simulation.disk import VirtualDisk
+from govraft.testing.simulation.forged_frames import ForgedFrames
 from govraft.testing.simulation.host import Host
 from govraft.testing.simulation.link_faults import End, LinkFaults
 from govraft.testing.simulation.member_faults import MemberFaults
@@ -73,8 +74,9 @@ class FaultMachine:
             "snapshot_rot": self._snapshot_rot,
             "lost_store": self._lost_store,
         }
-        self._links = LinkFaults(world, self.strike, lambda fault: not self._is_over and fault.number in self._ends)
+        self._links = LinkFaults(world, self.strike, self._is_on)
         self._starts |= self._links.starts
+        self._starts |= ForgedFrames(world, self._is_on).starts
         self._starts |= dict.fromkeys(CRASH_POINTS, self._arm)
         self._starts |= dict.fromkeys(LIES, self._lie)
         self._starts |= CommandFaults(world, clients, self._links.isolate).starts
@@ -146,6 +148,9 @@ class FaultMachine:
         self._happened(fault, nodes)
         self._ends[fault.number] = end
         self._world.agenda.after(fault.for_ms * NS_PER_MS, self._end, fault.number)
+
+    def _is_on(self, fault: Fault) -> bool:
+        return not self._is_over and fault.number in self._ends
 
     def _happened(self, fault: Fault, nodes: tuple[str, ...]) -> None:
         self.counts[fault.kind] = self.counts.get(fault.kind, 0) + 1
