@@ -14,6 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from govraft.core.convergence.certificate import IsValid
+from govraft.core.convergence.cosigner import FormerKey
 from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.electorate import QuorumRule
@@ -73,6 +74,12 @@ class Cast:
         if self._is_real:
             return key.sign
         return functools.partial(stand_in_sign, key.public_key().public_bytes_raw())
+
+    def former_key(self, name: str, generation: int) -> FormerKey | None:
+        """The key that a node had before that one."""
+        if generation == 0:
+            return None
+        return FormerKey(self.public_key(name, generation - 1), self.signing(name, generation - 1))
 
     def is_valid(self) -> IsValid:
         """How a node verifies; each life its own memory, as in production."""

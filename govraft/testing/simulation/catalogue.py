@@ -116,6 +116,7 @@ FAULTS: dict[str, FaultKind] = {
     "rotate": FaultKind("member", 1.5, nodes="none"),
     "leader_rotates": FaultKind("member", 0.7, nodes="none"),
     "replace": FaultKind("member", 2.0, nodes="none"),
+    "change_without": FaultKind("member", 1.5, nodes="none"),
     "evict": FaultKind("member", 0.5, nodes="none"),
     "grow": FaultKind("member", 1.2, nodes="none"),
     "shrink": FaultKind("member", 0.4, nodes="none"),

@@ -60,6 +60,7 @@ class MemberFaults:
             "rotate": lambda _: self._begin(registrar.rotate(registrar.voter())),
             "leader_rotates": lambda _: self._begin(self._of_leader(registrar.rotate)),
             "replace": lambda _: self._begin(self._replacement()),
+            "change_without": lambda _: self._begin(self._change_without()),
             "evict": lambda _: self._begin(registrar.evict(registrar.voter())),
             "grow": self._grow,
             "shrink": self._shrink,
@@ -92,6 +93,19 @@ class MemberFaults:
         if by is None or len(running) - 1 < max(electorate.quorum_count, len(electorate.voters) // 2 + 1):
             return None
         return registrar.replace(running[len(running) // 2], by)
+
+    def _change_without(self) -> Undertaking | None:
+        """As many machines go for good as the others can do without, and not one more."""
+        registrar = self._registrar
+        electorate, running = registrar.electorate, list[str]()
+        for voter in electorate.voters:
+            host = self._world.hosts[voter.id]
+            if host.core is not None and not host.is_paused:
+                running.append(voter.id)
+        spared = len(running) - electorate.quorum_count
+        if not 0 < spared <= 2 or registrar.under_way:
+            return None
+        return registrar.without(running[-spared:], running[0])
 
     def _grow(self, fault: Fault) -> End | None:
         join = [lambda: self._with_spare(self._registrar.join)] * (1 + fault.salt % 4)

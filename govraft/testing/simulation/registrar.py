@@ -12,6 +12,7 @@ undertaking     steps
 `rotate`        give a member another key; its node starts again with it, on the store that it has
 `replace`       one machine is gone for good: another node joins, the dead one is removed
 `evict`         remove a member with proof that it signed two roots
+`without`       machines are gone for good; try to remove one that the others need, then remove those that are gone
 ==============  =======================================================================================================
 """
 
@@ -20,7 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from govraft.core.lineage.leaf import Leaf
 from govraft.core.model.electorate import Electorate, Member
+from govraft.core.model.outcome import Applied
 from govraft.core.model.units import NS_PER_MS
 from govraft.errors import GovraftError, RejectedError
 from govraft.testing.simulation import workload_members as members
@@ -43,6 +46,8 @@ PATIENCE_MS = 2_500
 SYNC_MS = 8_000
 PAUSE_MS = 200
 AT_ONCE = 2
+STUCK_MS = 3_000
+"""A change that waits for its certificate for longer is looked after: nodes whose keys it changes start with them."""
 _OVER = object()
 
 
@@ -58,6 +63,7 @@ class Registrar:
         self._world, self._clients = world, clients
         self._rng = stream(world.plan.configuration.seed, "registrar")
         self._commands = 0
+        self._stuck_since: int | None = None
         self._is_closed = False
         self.under_way: list[Undertaking] = []
         self.done: dict[str, int] = {}
@@ -88,7 +94,7 @@ class Registrar:
 
     def tidy(self) -> None:
         """Set each member up whose node is not, and start each under the key that its electorate has for it."""
-        for member in self.electorate.members:
+        for member in self._to_be_run().members:
             host = self._world.hosts[member.id]
             generation = self._generation_of(member)
             if generation is None or (host.is_dead and generation == host.generation):
@@ -99,6 +105,17 @@ class Registrar:
                 # A voter that lost its store may not come back under any key.
                 host.is_dead = False
                 host.rekey(generation)
+
+    def _to_be_run(self) -> Electorate:
+        """The certified electorate; after a while the one that waits for its certificate, perhaps for a new key's ack."""
+        newest = self._newest()
+        if newest.epoch == self.electorate.epoch:
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = self._world.now
+        elif self._world.now - self._stuck_since >= STUCK_MS * NS_PER_MS:
+            return newest
+        return self.electorate
 
     # What everybody knows.
 
@@ -144,10 +161,13 @@ class Registrar:
 
     # Steps.
 
-    def _command(self, kind: str, draw: Callable[[Stage], Drawn | None]) -> Undertaking:
-        """Hand a command in until it is effective."""
+    def _next_command(self) -> str:
         self._commands += 1
-        name = f"member-{self._commands}"
+        return f"member-{self._commands}"
+
+    def _command(self, kind: str, draw: Callable[[Stage], Drawn | None], name: str = "") -> Undertaking:
+        """Hand a command in until it is effective."""
+        name = name or self._next_command()
         deadline = self._world.now + COMMAND_MS * NS_PER_MS
         while self._world.now < deadline:
             host = self._pick()
@@ -225,6 +245,31 @@ class Registrar:
     def leave(self, name: str) -> Undertaking:
         """Remove a member."""
         return (yield from self._command("member.remove", lambda stage: members.remove(stage, name)))
+
+    def without(self, gone: Sequence[str], other: str) -> Undertaking:
+        """Machines are gone for good; the rest is just a quorum, and is told to do without one more."""
+        for name in gone:
+            self._world.hosts[name].give_up()
+        configuration = self._world.plan.configuration
+        # Three heartbeats of silence, and a change that was judged before them may wait a lease for its turn.
+        yield from self._wait(5 * configuration.heartbeat_ms + 2 * configuration.lease_ms)
+        name = self._next_command()
+        yield from self._command("member.remove", lambda stage: members.remove(stage, other), name)
+        newest = self._newest()
+        living = [voter.id for voter in newest.voters if voter.id not in gone]
+        if len(living) < newest.quorum_count and newest.epoch > self.electorate.epoch and self._is_applied(name):
+            detail = f"is removed: of the voters {', '.join(living)} remain, {newest.quorum_count} must certify it"
+            self._world.watcher.find("change_uncertifiable", other, detail)
+        for name in gone:
+            yield from self.leave(name)
+        spare = self.spare()
+        return spare is not None and (yield from self.join(spare))
+
+    def _is_applied(self, command_id: str) -> bool:
+        """Whether some node has applied that command."""
+        leaves = (Leaf.decode(row.leaf) for host in self._world.hosts.values() for row in host.disk.leaves)
+        known = self._world.watcher.commands
+        return any(leaf.outcome == Applied().code and known.get(leaf.entry_digest) == command_id for leaf in leaves)
 
     def rotate(self, name: str) -> Undertaking:
         """Give a member another key; `tidy` starts its node with it."""

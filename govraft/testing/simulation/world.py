@@ -111,6 +111,7 @@ class World:
             clock=host.clock,
             entropy=entropy.randbytes,
             make_sequencer=lambda **given: self.make_sequencer(host, given),
+            former=self.cast.former_key(host.name, host.generation),
         )
 
     def make_sequencer(self, host: Host, given: dict[str, Any]) -> Sequencer:
