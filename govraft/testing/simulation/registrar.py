@@ -107,7 +107,7 @@ class Registrar:
                 host.rekey(generation)
 
     def _to_be_run(self) -> Electorate:
-        """The certified electorate; after a while the one that waits for its certificate, perhaps for a new key's ack."""
+        """The certified electorate; after a while the one that waits, perhaps for an ack by a new key."""
         newest = self._newest()
         if newest.epoch == self.electorate.epoch:
             self._stuck_since = None
