@@ -93,7 +93,9 @@ async function prove(bytes, genesis, use, kinds = KINDS) {
   if (bytes.length > FILE_BYTES_MAX) throw malformed("this is no evidence that govraft knows");
   if (bytes[bytes.findIndex((byte) => !SPACE.includes(byte))] !== 0x7b) return proveNote(bytes, genesis, use);
   const fields = decoding(malformed, () => parseJson(bytes));
-  const found = kinds.get(fields.get("format"));
+  const format = fields.get("format");
+  if (kinds === MOVING && typeof format !== "string") throw malformed("`format` is missing, or no text");
+  const found = kinds.get(format);
   if (found === undefined && kinds === MOVING) throw nothingToTrust();
   if (found === undefined) throw malformed("this is no evidence that this version knows");
   return found(bytes, genesis, use);

@@ -130,12 +130,16 @@ Call = (
 
 
 class WireError(msgspec.Struct, frozen=True):
-    """A `GovraftError` on its way to the caller. `kind` is a key of `ERROR_KINDS`, or newer than this program."""
+    """A `GovraftError` on its way to the caller. `kind` is a key of `ERROR_KINDS`, or newer than this program.
+
+    `seq` stands only in a rejection by the log: a node's own word has none.
+    """
 
     code: str
     message: str
     definite: bool
     kind: str = "error"
+    seq: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class Success(msgspec.Struct, frozen=True):
@@ -175,7 +179,7 @@ class Receipt(msgspec.Struct, frozen=True):
         proof: RFC 6962 inclusion proof of `leaf` in the certificate's root, 32 bytes each.
         certificate: The quorum certificate, a C2SP signed note.
         lease: The lease message that made it so: it also proves that nobody serves an older state any more.
-        unchanged: Targets that the command listed and left as they were.
+        unchanged: Targets that the command listed and left as they were; unset if there are none.
     """
 
     command_id: str
@@ -186,11 +190,11 @@ class Receipt(msgspec.Struct, frozen=True):
     proof: list[bytes] = []
     certificate: bytes = b""
     lease: bytes = b""
-    unchanged: list[str] = []
+    unchanged: list[str] | msgspec.UnsetType = msgspec.UNSET
 
     def keys(self) -> tuple[str, ...]:
-        """The names of the fields, so that `dict(receipt)` works."""
-        return self.__struct_fields__
+        """The names of the fields that are set, so that `dict(receipt)` works."""
+        return tuple(name for name in self.__struct_fields__ if getattr(self, name) is not msgspec.UNSET)
 
     def __getitem__(self, name: str) -> Any:
         """The field of that name.
@@ -198,7 +202,7 @@ class Receipt(msgspec.Struct, frozen=True):
         Raises:
             KeyError: There is none.
         """
-        if name not in self.__struct_fields__:
+        if name not in self.keys():
             raise KeyError(name)
         return getattr(self, name)
 
@@ -282,7 +286,9 @@ def request_digest(payload: msgspec.Raw | bytes) -> bytes:
 def describe_error(error: GovraftError) -> WireError:
     """Put `error` into words for the wire."""
     kind = next(name for name, family in ERROR_KINDS.items() if isinstance(error, family) or name == "error")
-    return WireError(code=error.code, message=one_line(str(error)), definite=error.definite, kind=kind)
+    seq = error.diagnostics().get("seq") if isinstance(error, RejectedError) else None
+    place = seq if isinstance(seq, int) and seq > 0 else msgspec.UNSET
+    return WireError(code=error.code, message=one_line(str(error)), definite=error.definite, kind=kind, seq=place)
 
 
 def restore_error(error: WireError) -> GovraftError:
@@ -291,7 +297,8 @@ def restore_error(error: WireError) -> GovraftError:
     message = one_line(error.message) or error.code
     if family is None:
         return GovraftError(message, code=error.code, definite=False)
-    return family(message, code=error.code, definite=error.definite)
+    details = {"seq": error.seq} if isinstance(error.seq, int) and error.seq > 0 else {}
+    return family(message, code=error.code, definite=error.definite, **details)
 
 
 def one_line(text: str) -> str:

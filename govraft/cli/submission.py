@@ -66,7 +66,7 @@ class Submitter:
                 advance()
         if receipt is None:
             raise InputError("there is nothing to submit")
-        self.unchanged = receipt.unchanged
+        self.unchanged = receipt.unchanged or []
         kept = encode_receipt(self.settings, receipt, envelopes[-1], self.genesis)
         self._keep(kept)
         return kept

@@ -55,6 +55,8 @@ def test_what_no_verifier_may_accept() -> None:
         "another spelling of the request",
         "on the seq that is known",
         "epoch 3",
+        "a certificate of a day before",
+        "the old certificate of a change",
         "a denial",
         "of a request that cannot be read",
         "a refusal to sign a permit",

@@ -30,6 +30,7 @@ from govraft.core.model.commands import (
     Revoke,
     command_name,
     decode_command,
+    rules_needed,
 )
 from govraft.core.model.outcome import ABOUT_TARGET, Ground, Rejected, Rejection
 from govraft.errors import InputError, RejectedError
@@ -96,9 +97,12 @@ class Judge:
         examined = self._machine.examine(envelope, self._clock.wall())
         if not isinstance(examined, Rejected):
             return Judgement(Advice.PROPOSE, examined)
-        if examined.reason.ground is Ground.FORM:
-            return Judgement(Advice.REFUSE, None, examined)
         command = command_in(envelope)
+        # SAFETY: what only later rules know is malformed by the state, which may be an old one, not by its form
+        # (test_judging.py::test_what_later_rules_know_is_not_malformed_for_good).
+        is_later = command is not None and rules_needed(command) > self._machine.rules
+        if examined.reason.ground is Ground.FORM and not is_later:
+            return Judgement(Advice.REFUSE, None, examined)
         # SAFETY: who hears "stopped already" believes it; a release that this node has not seen may have made it
         # untrue (test_submissions_cut_off.py::test_a_stop_is_never_refused_for_its_target).
         if isinstance(command, _STOPS) and examined.reason in ABOUT_TARGET:

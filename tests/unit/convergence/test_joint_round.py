@@ -16,7 +16,6 @@ class Leading:
             cluster=world.cluster,
             timing=world.timing,
             recent_ns=300 * NS_PER_MS,
-            open_ns=990 * 10**6,
             signing=world.signing("a"),
         )
 

@@ -15,7 +15,6 @@ class Leading:
             cluster=world.cluster,
             timing=world.timing,
             recent_ns=300 * NS_PER_MS,
-            open_ns=990 * 10**6,
             signing=world.signing("a"),
         )
 
@@ -236,13 +235,13 @@ def test_a_holder_that_moved_on_in_the_future_is_waited_for(world, leading):
     assert acks_of(leading.ack("c", probe)) == ["a", "b", "c"]
 
 
-def test_a_round_is_open_for_no_longer_than_a_grant(world, leading):
+def test_a_round_is_open_for_no_longer_than_a_lease(world, leading):
     probe = leading.begin(4)
     leading.ack("a", probe)
-    leading.wait(1011)
+    leading.wait(990)
     assert leading.ack("b", probe) is None
     again = leading.begin(4)
     leading.ack("a", again)
-    leading.wait(1010)
+    leading.wait(989)
     assert leading.ack("b", again) is not None
     assert leading.leader.completed == 1

@@ -52,7 +52,8 @@ def test_checks_that_wait_in_vain_do_not_stand_before_the_others(monkeypatch):
         bench.core.check = check
         bench.runtime._turn()
         assert wanted.done() and not any(future.done() for future in vain)
-        assert len(asked) <= 2, "the same vain question is asked again and again"
+        # Looked at before the node settles and after it.
+        assert len(asked) <= 3, "the same vain question is asked again and again"
         before = bench.core.settled
         await turns(3)
         assert bench.core.settled - before <= 1, "the node turns without end while nothing can be answered"

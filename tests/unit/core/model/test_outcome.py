@@ -17,7 +17,7 @@ STATE = """
     member_state member_invalid quorum_at_risk last_voter evidence_invalid attestation_invalid
     attestation_unknown attestation_continuity grant_invalid grant_unknown grant_exists grant_wider
     grant_revoked grant_ended boundary_invalid boundary_unknown boundary_wider anchor_inconsistent permit_void
-    permit_used parent_outside entity_claimed internal_error
+    permit_used parent_outside entity_claimed rules_conflict internal_error
 """
 
 
