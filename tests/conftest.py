@@ -8,6 +8,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy host examples are slow to draw, which says nothing about the product.
+settings.register_profile("govraft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("govraft")
 
 _RESULTS = "GOVRAFT_CONFORMANCE_RESULTS"
 _CLAUSE = "clause"

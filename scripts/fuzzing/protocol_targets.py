@@ -125,7 +125,7 @@ def _hello(data: bytes) -> bool:
         hello = accept_hello(frame, cluster_id=world().genesis.cluster_id, node_id="n1")
     except (DecodeError, VerificationError):
         return False
-    expect((hello.v, hello.node_id, len(hello.session)) == (1, "n1", 16), "a hello of somebody else")
+    expect((hello.v, hello.node_id, len(hello.session)) == (2, "n1", 16), "a hello of somebody else")
     return True
 
 
