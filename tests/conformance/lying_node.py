@@ -123,9 +123,9 @@ def spoof(told: Told) -> None:
 def impatient(told: Told) -> None:
     honest = RoundLeader._evidence
 
-    def evidence(self: Any, opened: Any) -> Any:
+    def evidence(self: Any, opened: Any, now: Any) -> Any:
         if not told():
-            return honest(self, opened)
+            return honest(self, opened, now)
         acks = {node: signed for node, (signed, _) in sorted(opened.acks.items())}
         return tuple(acks.values()) if len(acks) >= opened.electorates[-1].quorum_count else None
 

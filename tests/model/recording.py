@@ -100,8 +100,8 @@ class Recorder:
                 self._on_answer(node.id, signed, probe, nonce, Ack.decode(result.ack.body))
             return result
 
-        def accepted(verified: Any, now: int) -> bool:
-            taken = accept(verified, now)
+        def accepted(verified: Any, now: int, wall: int) -> bool:
+            taken = accept(verified, now, wall)
             if taken:
                 left = (convergence.holder.lease.end - now) // TICK_NS
                 self._add("accept", node=node.id, probe=self._name("p", verified.probe.encode()), left=left)

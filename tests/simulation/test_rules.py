@@ -212,6 +212,8 @@ def leases_counted_from_receipt(patch: pytest.MonkeyPatch) -> None:
         return original(self, verified, now, wall)
 
     patch.setattr(Holder, "accept", accept)
+    # A lease that comes so late is not used for its wall clock either.
+    patch.setattr(Holder, "apart_ms", lambda self, probe, now, wall: (0, True))
 
 
 def clocks_trusted_to_be_exact(patch: pytest.MonkeyPatch) -> None:
@@ -222,13 +224,13 @@ def clocks_trusted_to_be_exact(patch: pytest.MonkeyPatch) -> None:
 def careless_leader(patch: pytest.MonkeyPatch) -> None:
     original = RoundLeader._evidence
 
-    def evidence(self: RoundLeader, opened: object) -> object:
+    def evidence(self: RoundLeader, opened: object, now: int) -> object:
         acks = opened.acks
         opened.acks = {
             node: (signed, msgspec.structs.replace(ack, outstanding=())) for node, (signed, ack) in acks.items()
         }
         try:
-            return original(self, opened)
+            return original(self, opened, now)
         finally:
             opened.acks = acks
 

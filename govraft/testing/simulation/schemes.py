@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from govraft.core.model.units import NS_PER_MS
+from govraft.core.model.units import NS_PER_MS, BoottimeNs
 from govraft.node.core import NodeCore
 from govraft.testing.simulation.adversary import Adversary
 from govraft.testing.simulation.link_faults import End
@@ -274,13 +274,13 @@ def _make_careless(core: NodeCore) -> End:
     leading: Any = core.convergence.leading
     honest = leading._evidence  # noqa: SLF001 - no honest node offers to lie
 
-    def evidence(opened: Any) -> Any:
+    def evidence(opened: Any, now: BoottimeNs) -> Any:
         acks = opened.acks
         opened.acks = {
             node: (signed, msgspec.structs.replace(ack, outstanding=())) for node, (signed, ack) in acks.items()
         }
         try:
-            return honest(opened)
+            return honest(opened, now)
         finally:
             opened.acks = acks
 
