@@ -49,10 +49,10 @@ class Reckless(Submissions):
         self._places.take(ticket)
         self._tickets.setdefault(name, []).append(ticket)
 
-    def turn(self, sequencer: Sequencer, effects: Effects) -> None:
+    def turn(self, sequencer: Sequencer, effects: Effects, *, is_held: bool = False) -> None:
         while self._raw and sequencer.is_leader:
             sequencer.propose(self._raw.pop())
-        super().turn(sequencer, effects)
+        super().turn(sequencer, effects, is_held=is_held)
 
 
 def diverge(section: str) -> None:

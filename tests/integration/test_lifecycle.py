@@ -60,6 +60,7 @@ def test_two_of_three_go_on_and_one_of_three_denies(cluster: Cluster) -> None:
     eventually(lambda: last.check("any").reason == "partition_ambiguous", cluster.describe)
     with pytest.raises(AvailabilityError) as refused:
         last.client.submit(cluster.quarantine("one-of-three"), timeout=0.3)
-    assert (refused.value.code, refused.value.definite) == ("outcome_unknown", False)
+    # Handed to nobody, or to a leader that was gone already: it is not known then.
+    assert (refused.value.code, refused.value.definite) in (("unavailable", True), ("outcome_unknown", False))
     cluster.start()
     cluster.verified_lineage()

@@ -119,7 +119,7 @@ FAULTS: dict[str, FaultKind] = {
     "change_without": FaultKind("member", 1.5, nodes="none"),
     "evict": FaultKind("member", 0.5, nodes="none"),
     "grow": FaultKind("member", 1.2, nodes="none"),
-    "shrink": FaultKind("member", 0.4, nodes="none"),
+    "shrink": FaultKind("member", 0.8, nodes="none"),
     "two_changes": FaultKind("member", nodes="none"),
     "crash_around_change": FaultKind("member", 2.0, for_leases=(0.1, 2.0), nodes="some"),
     "cut_around_change": FaultKind("member", 1.5, for_leases=(0.3, 3.0), nodes="some"),
