@@ -165,9 +165,9 @@ def mute(told: Told) -> None:
 def reckless(told: Told) -> None:
     honest = NodeCore.submit
 
-    def submit(self: NodeCore, envelope: bytes, *, wait: str, timeout_ms: int, done: Any) -> None:
+    def submit(self: NodeCore, envelope: bytes, *, wait: str, timeout_ms: int, done: Any, at_least: int = 0) -> None:
         if not told():
-            honest(self, envelope, wait=wait, timeout_ms=timeout_ms, done=done)
+            honest(self, envelope, wait=wait, timeout_ms=timeout_ms, done=done, at_least=at_least)
             return
         self.sequencer.propose(encode_entry(self._clock.wall(), envelope))
         done({"seq": 0, "outcome": "pending", "certified_seq": 0, "command_id": "reckless"})
