@@ -164,6 +164,7 @@ def test_one_node_grows_to_five_and_shrinks_back(seed):
     assert len(traffic.effective) > 20
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", range(3))
 def test_it_does_so_while_nodes_die_and_links_break(seed):
     sim = ChangingCluster(1, seed=seed)
