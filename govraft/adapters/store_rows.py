@@ -82,6 +82,9 @@ SCHEMA = (
 
 _PAIR = struct.Struct(">QQ")
 
+_VERSIONS_START, _VERSIONS_END = 18, 20
+"""In the header: of the file format, for writing and for reading. 1 is a rollback journal, 2 a write-ahead log."""
+
 # Failures of the machine; whatever else SQLite reports while reading speaks of the bytes in the file.
 _MACHINE_FAILURES = frozenset(
     {
@@ -174,8 +177,14 @@ def check_structure(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a file whose pages contradict each other.
 
     Raises:
-        CorruptionError: `quick_check` found damage.
+        CorruptionError: `quick_check` found damage, or the header is no such file's.
+        OSError: It cannot be read.
     """
+    with path.open("rb") as file:
+        versions = set(file.read(_VERSIONS_END)[_VERSIONS_START:])
+    # SQLite would take a file with a newer one of these as one that it must not write: as if the disk were at fault.
+    if not versions <= {1, 2}:
+        raise _corrupt(path, "is damaged: its header has format versions that do not exist")
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         first_line = str(verdict).replace("\n", " ")
