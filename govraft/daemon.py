@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import resource
 import secrets
 import shlex
 import signal
@@ -24,6 +23,7 @@ import uvloop
 from govraft.adapters.cedar_parser import ParserUnavailableError, PolicyParser
 from govraft.adapters.clocks import SystemClock
 from govraft.adapters.decision_log import DecisionLogFile
+from govraft.adapters.descriptors import clients_max, raise_limit
 from govraft.adapters.engine.sequencer import PysyncobjSequencer
 from govraft.adapters.engine.timing import EngineTiming
 from govraft.adapters.garbage import spare_long_lived_objects
@@ -32,6 +32,7 @@ from govraft.adapters.node_key import NodeIdentity
 from govraft.adapters.peer_network import PeerNetwork
 from govraft.adapters.service_manager import ServiceManager
 from govraft.adapters.sqlite_store import SqliteStore, read_leaves
+from govraft.adapters.storage_status import StorageStatus
 from govraft.api.peer_credentials import PeerRules
 from govraft.api.socket_office import SocketLimits
 from govraft.api.socket_server import SocketServer
@@ -40,7 +41,6 @@ from govraft.core.crypto.keys import verify
 from govraft.core.crypto.verification_cache import VerificationCache
 from govraft.core.model.electorate import Member
 from govraft.core.model.genesis import Genesis
-from govraft.core.model.limits import CLIENTS
 from govraft.errors import ConfigError, CorruptionError, GovraftError, InvariantViolation, StorageError
 from govraft.node.anchoring import Anchoring
 from govraft.node.config import Address, NodeConfig, parse_address
@@ -58,10 +58,6 @@ __all__ = ["EXIT_HALTED", "rehearse", "run"]
 EXIT_HALTED = 3
 PARSE_TIMEOUT_S = 20.0
 _STDOUT = 1
-
-DESCRIPTORS = 4_096
-DESCRIPTORS_RESERVED = 256
-"""For the members' links, strangers at their port, the database, and the children that examine proposals."""
 
 _log = structlog.get_logger()
 
@@ -93,9 +89,9 @@ def _on_hangup(number: int, frame: object) -> None:
 
 
 def _run(config_path: Path, log: LogOutput) -> int:
-    config, genesis, identity = load_node_files(config_path)
+    config, genesis, identity = load_node_files(config_path, to_run=True)
     spare_long_lived_objects()
-    _raise_descriptor_limit()
+    raise_limit()
     try:
         # A missing directory is not made: it would hide that a volume is not mounted or a path is wrong
         # (test_missing_store.py::test_a_node_without_a_store_makes_nothing).
@@ -123,7 +119,7 @@ def rehearse(config_path: Path, database: Path) -> None:
         ConfigError: The configuration, genesis or key cannot be used.
         StorageError: The node would not start, and why.
     """
-    config, genesis, identity = load_node_files(config_path)
+    config, genesis, identity = load_node_files(config_path, to_run=True)
     store = SqliteStore(database, cluster_id=genesis.cluster_id, node_id=config.node_id, may_create=False)
     try:
         _Daemon(config, genesis, identity, store).rehearse()
@@ -142,24 +138,6 @@ def _make_socket_directory(config: NodeConfig) -> None:
     except OSError as error:
         message = f"`{error.filename}`: {error.strerror}"
         raise ConfigError(message, file=str(config.file), key="listen.socket") from error
-
-
-def _raise_descriptor_limit() -> None:
-    """Clients, peers, the database: a node needs more descriptors than the usual soft limit of 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _clients_max() -> int:
-    """How many clients the descriptors suffice for, with some left for everything else."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= CLIENTS + DESCRIPTORS_RESERVED:
-        return CLIENTS
-    allowed = max(1, soft - DESCRIPTORS_RESERVED)
-    _log.warning("few descriptors", limit=soft, clients=allowed, next="raise `ulimit -n` or LimitNOFILE to 2048")
-    return allowed
 
 
 class _Daemon:
@@ -371,6 +349,7 @@ class _Daemon:
     def _build_server(self, runtime: NodeRuntime, decisions: DecisionKeeper, log: LogOutput) -> SocketServer:
         config = self._config
         database = config.database
+        storage = StorageStatus(database, unsafe_volatile=config.unsafe_volatile)
         service = NodeService(
             runtime=runtime,
             node_id=config.node_id,
@@ -379,7 +358,11 @@ class _Daemon:
             read_leaves=lambda first, last: _stored_leaves(database, first, last),
             database=database,
             decisions=decisions,
-            process_status=lambda: {"log_lost": log.lost, "policy_parser": self._parser.condition},
+            process_status=lambda: {
+                "log_lost": log.lost,
+                "policy_parser": self._parser.condition,
+                "storage": storage(),
+            },
         )
         return SocketServer(
             service,
@@ -391,7 +374,7 @@ class _Daemon:
             on_violation=runtime.halt,
             on_denial=decisions.note_denial,
             group=config.socket_gid,
-            limits=SocketLimits(clients=_clients_max()),
+            limits=SocketLimits(clients=clients_max()),
         )
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from govraft.adapters.file_systems import forgets
 from govraft.adapters.node_key import NodeIdentity
 from govraft.core.codec.canonical import unpack
 from govraft.core.machine.electorate_view import electorate_of
@@ -39,7 +41,11 @@ class NodeFiles(NamedTuple):
 
 
 def load_node_files(
-    path: Path, *, epochs: Sequence[StoredEpoch] | None = None, applied: Sequence[Electorate] | None = None
+    path: Path,
+    *,
+    epochs: Sequence[StoredEpoch] | None = None,
+    applied: Sequence[Electorate] | None = None,
+    to_run: bool = False,
 ) -> NodeFiles:
     """Read and check a node's configuration, genesis, key and certificate.
 
@@ -52,6 +58,7 @@ def load_node_files(
         epochs: What proves the electorates after the genesis; None for what the node's store has.
         applied: Electorates after these that are applied and not certified; None for what the store has applied, and
             what it was told of.
+        to_run: Whether the node is to be run on its store, which must then be where it is kept.
 
     Raises:
         ConfigError: One of them cannot be used; names the file and the key.
@@ -71,7 +78,34 @@ def load_node_files(
     if not identity.is_valid_at(dt.datetime.now(dt.UTC)):
         message = f"`{config.certificate_path}` has expired or is not valid yet; check the clock, then the certificate"
         raise ConfigError(message, file=str(config.file), key="node.certificate")
+    if to_run:
+        _refuse_forgetful(config, genesis)
     return NodeFiles(config, genesis, identity)
+
+
+def _refuse_forgetful(config: NodeConfig, genesis: Genesis) -> None:
+    """Keep a voter off a file system that may give back an older store than the one it signed from."""
+    # A directory that is not there has no store either, which is said elsewhere.
+    if config.unsafe_volatile or not config.data_dir.is_dir():
+        return
+    only = "only for a cluster on one host that is thrown away as a whole, set this to true"
+    try:
+        name = forgets(Path(os.path.realpath(config.database)).parent, config.database.name)
+        said = f"`{config.data_dir}` lies on {name}, which forgets what a voter must keep: put it on a disk"
+    except StorageError as error:
+        # SAFETY: what cannot be told is no disk (test_forgetful_storage.py::test_an_unknown_place_is_refused).
+        name, said = "unknown", f"{error}; mount /proc"
+    # SAFETY: a store that may come back older than it was would vote and sign a second time
+    # (test_forgetful_storage.py::test_a_voter_does_not_run_where_its_store_is_forgotten).
+    if name and _may_vote(config, genesis):
+        raise ConfigError(f"{said}; {only}", file=str(config.file), key="storage.unsafe_volatile")
+
+
+def _may_vote(config: NodeConfig, genesis: Genesis) -> bool:
+    """Whether the node is a voter as far as its store knows, or that cannot be read."""
+    known = _stored_epochs(config)
+    newest = [genesis.electorate(), *_electorates(known or ())][-1].find(config.node_id)
+    return known is None or (newest is not None and newest.voter)
 
 
 def load_former_identity(config: NodeConfig) -> NodeIdentity | None:

@@ -310,7 +310,7 @@ class Tour:
             check=False,
         )
         if not quiet:
-            for line in done.stdout.splitlines():
+            for line in (*done.stderr.splitlines(), *done.stdout.splitlines()):
                 click.echo(f"    {line}")
         if done.returncode != exit_code:
             message = f"exit code {done.returncode} instead of {exit_code}: {done.stderr.strip()}"

@@ -19,6 +19,7 @@ _FOLD_PAGES = 1000
 """Written to the log before it is folded in; what SQLite does by itself."""
 
 _PAGE_BYTES = 4096
+_LOG_BYTES_KEPT = 2 * _FOLD_PAGES * _PAGE_BYTES
 _PAGES_PER_BATCH = 4
 """The records, the last page of each table, and the first of the file."""
 
@@ -49,6 +50,8 @@ class LogFolding:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         """Take the matter out of SQLite's hands, for the writing connection of the database `path`."""
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        # What a reader without end made it grow to is given back once that has ended.
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_KEPT}")
         self._connection = connection
         self._pages = _log_bytes(path) // _PAGE_BYTES
 

@@ -19,7 +19,9 @@ from typing import Any
 import msgspec
 
 from govraft.cli.cluster_directory import LINKS, ClusterDirectory, NodeRecord
+from govraft.cli.output import note
 from govraft.cli.processes import Process, find_process, python_command, start_process, wait_until
+from govraft.cli.throwaway_storage import allow_forgetful
 from govraft.client.client import Client
 from govraft.core.model.reasons import Reason
 from govraft.errors import AvailabilityError, ConfigError, GovraftError, InputError
@@ -69,6 +71,9 @@ def start_cluster(directory: ClusterDirectory, *, proxied: bool, timeout_s: floa
         try:
             if proxied and not _runs(directory, LINKS):
                 started.append(held.enter_context(_start_links(directory, deadline)))
+            said = allow_forgetful(Path(node.config) for node in idle)
+            if said:
+                note(said)
             for node in idle:
                 process = held.enter_context(_start_node(directory, node, proxied=proxied))
                 started.append(process)

@@ -85,7 +85,7 @@ def check_config(config_path: Path) -> None:
     Exit codes: 0 usable, 2 not usable; the message names the file, the key and the reason.
     """
     try:
-        config = load_node_files(config_path).config
+        config = load_node_files(config_path, to_run=True).config
     except ConfigError as error:
         _stop(str(error), EXIT_CONFIG)
     except GovraftError as error:

@@ -92,7 +92,7 @@ def _ask(target: Target, timeout_s: float) -> dict[str, Any]:
         with Client(target.endpoint, timeout=timeout_s) as client:
             found = client.status()
         standing = str(found.get("standing", "unknown"))
-        error = "" if standing == "allow" else f"{standing}: {found.get('message', '')}".rstrip(": ")
+        error = _alarms(found) if standing == "allow" else f"{standing}: {found.get('message', '')}".rstrip(": ")
     except GovraftError as failure:
         standing, error = "", f"{failure.code}: {failure}"
     return {
@@ -102,6 +102,13 @@ def _ask(target: Target, timeout_s: float) -> dict[str, Any]:
         "error": error,
         "status": found,
     }
+
+
+def _alarms(found: Mapping[str, Any]) -> str:
+    """What a node that may allow warns of."""
+    storage = found.get("storage")
+    alarms = storage.get("alarms") if isinstance(storage, Mapping) else None
+    return "; ".join(map(str, alarms)) if isinstance(alarms, list) else ""
 
 
 def _row(item: Mapping[str, Any]) -> tuple[object, ...]:

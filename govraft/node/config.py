@@ -25,9 +25,11 @@ Paths are relative to the file. Example::
     users = ["deploy"]              # each must also be in the socket file's group
     groups = ["govraft"]            # the socket file belongs to the first one
 
-    [storage]                       # memory and start time; no guarantee rests on either
+    [storage]                       # memory and start time: no guarantee rests on these two numbers
     snapshot_entries = 10000        # applied entries between two snapshots, 100 to 10,000,000
     window_entries = 4096           # newest journal entries kept in memory, 64 to 1,000,000
+    unsafe_volatile = false         # true: let a voter run on a file system that forgets (overlayfs, tmpfs); only for
+                                    # clusters on one host that are made and thrown away as a whole
 
     [decisions]                     # the decision log, `decisions.db` in data_dir
     mode = "best_effort"            # or "strict": no allow leaves before its record is durable
@@ -110,6 +112,7 @@ class _Access(msgspec.Struct, forbid_unknown_fields=True):
 class _Storage(msgspec.Struct, forbid_unknown_fields=True):
     snapshot_entries: int = limits.SNAPSHOT_ENTRIES
     window_entries: int = limits.ENGINE_WINDOW_ENTRIES
+    unsafe_volatile: bool = False
 
 
 class _Decisions(msgspec.Struct, forbid_unknown_fields=True):
@@ -157,6 +160,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     decision_masks: tuple[str, ...] = ()
     anchor_s: int = 300
     former_paths: tuple[Path, Path] | None = None
+    unsafe_volatile: bool = False
 
     @property
     def decision_log(self) -> Path:
@@ -280,6 +284,7 @@ def _check(file: Path, parsed: _File) -> NodeConfig:
         decision_masks=tuple(parsed.decisions.masked),
         anchor_s=parsed.decisions.anchor_s,
         former_paths=_former_paths(parsed.node, file),
+        unsafe_volatile=parsed.storage.unsafe_volatile,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import signal
 import sqlite3
@@ -12,11 +13,14 @@ from typing import Any
 from urllib.parse import quote
 
 from govraft.adapters.snapshot_file import snapshot_path
+from govraft.cli.throwaway_storage import allow_forgetful
 from govraft.client.client import Client
 from govraft.testing.local_cluster_errors import NodeExitedError
 from govraft.testing.local_cluster_process import PATIENCE_S, ChildProcess
 
 __all__ = ["LocalNode"]
+
+_log = logging.getLogger(__name__)
 
 _LOG_CHARS = 4000
 _CLIENT_TIMEOUT_S = 3.0
@@ -77,6 +81,8 @@ class LocalNode:
         """
         if self.is_running:
             raise NodeExitedError(f"`{self.id}` runs already; stop or kill it first", code="node_running")
+        if said := allow_forgetful([self.config]):
+            _log.warning("%s", said)
         command = [*self.wrapper, sys.executable, "-P", *self.program, str(self.config)]
         self._child = ChildProcess(command, self._log, self.environment)
         self.lives += 1
