@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from govraft.adapters import store_rows
+from govraft.adapters import store_files, store_rows
 from govraft.adapters.snapshot_file import read_snapshot, snapshot_path, write_snapshot
 from govraft.adapters.store_files import PUT_ENTRY, PUT_EPOCH, PUT_LEAF, PUT_RECORD, build_schema, connect, exists
 from govraft.adapters.store_guard import StoreGuard, guard_path, sync_directory
@@ -228,8 +228,7 @@ class SqliteStore:
                 # A transaction that cannot be rolled back is rolled back by the next open.
                 self._connection.rollback()
             if isinstance(error, (sqlite3.Error, OSError)):
-                message = f"cannot write `{self._path}`: {error}; free or replace the disk, then restart the node"
-                raise StorageError(message, definite=False, path=str(self._path)) from error
+                raise store_files.write_failure(error, self._path) from error
             raise
         self._progress, self._writes = progress, writes
 

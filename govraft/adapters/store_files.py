@@ -8,12 +8,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from govraft.adapters import store_rows
+from govraft.adapters.lock_holders import lock_holders
 from govraft.adapters.store_log import use_log
 from govraft.adapters.store_rules import Progress
 from govraft.errors import StorageError, require
 from govraft.ports.store import StoreBeginning
 
-__all__ = ["PUT_ENTRY", "PUT_EPOCH", "PUT_LEAF", "PUT_RECORD", "build_schema", "connect", "exists"]
+__all__ = ["PUT_ENTRY", "PUT_EPOCH", "PUT_LEAF", "PUT_RECORD", "build_schema", "connect", "exists", "write_failure"]
 
 _BUSY_TIMEOUT_S = 5.0
 
@@ -67,6 +68,16 @@ def build_schema(
     # Here and not at the first start: a rollback journal of the database itself, brought back by a power failure,
     # would keep the node from starting.
     use_log(connection, path)
+
+
+def write_failure(error: sqlite3.Error | OSError, path: Path) -> StorageError:
+    """The error to raise for one that was met while writing `path`."""
+    said, advice = f"cannot write `{path}`: {error}", "free or replace the disk, then restart the node"
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        # The disk is well: somebody else has had the file for longer than a node may wait.
+        holders = lock_holders(path) or "another program, which the kernel does not name,"
+        advice = f"{holders} holds a lock on it: end that, open a node's store for reading only, then restart the node"
+    return StorageError(f"{said}; {advice}", definite=False, path=str(path))
 
 
 def exists(path: Path) -> bool:
