@@ -164,6 +164,9 @@ def _applied(config: NodeConfig, genesis: Genesis) -> Sequence[Electorate] | Non
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         found += msgspec.json.decode((config.data_dir / _APPLIED_NAME).read_bytes(), type=list[Electorate])
     if not config.database.exists():
+        # SAFETY: an empty store in the place of a lost one has forgotten what the node promised under its old key: that
+        # a change names the new one does not make it a new node
+        # (test_applied_epochs.py::test_a_lost_store_is_not_begun_anew).
         return ()
     machine = Machine(genesis)
     try:

@@ -116,14 +116,11 @@ def create(config_path: Path, export: Path | None = None, donor: Path | None = N
     if donor is not None:
         return _create_of_copy(config_path, donor)
     if export is None:
-        # SAFETY: an empty store in the place of a lost one has forgotten what the node promised under its old key: that
-        # a change names the new one does not make it a new node
-        # (test_applied_epochs.py::test_a_lost_store_is_not_begun_anew).
-        files, beginning = load_node_files(config_path, applied=()), StoreBeginning()
+        files, beginning = load_node_files(config_path), StoreBeginning()
         _require_witnesses(files)
     else:
         beginning = StoreBeginning(epochs=_read_epochs(load_genesis(load_config(config_path)), export))
-        files = load_node_files(config_path, epochs=beginning.epochs, applied=())
+        files = load_node_files(config_path, epochs=beginning.epochs)
         _require_newcomer(files, beginning.epochs)
     return _make_store(files, beginning)
 
@@ -139,7 +136,7 @@ def _create_of_copy(config_path: Path, donor: Path) -> Path:
     try:
         with open_copy(database, genesis.cluster_id) as copy:
             beginning = prove_beginning(copy, genesis, read_payload)
-            files = load_node_files(config_path, epochs=beginning.epochs, applied=())
+            files = load_node_files(config_path, epochs=beginning.epochs)
             _require_newcomer(files, beginning.epochs)
             # SAFETY: a snapshot without its database may be the only witness of a store that was lost
             # (test_create_store_from_node.py::test_traces_of_a_store_are_not_written_over).

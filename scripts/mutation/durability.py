@@ -19,6 +19,7 @@ _SNAPSHOT_PROOF_TESTS = ("tests/unit/core/evidence/test_snapshot_proof.py",)
 _JOINING = "govraft/node/joining.py"
 _JOINING_TESTS = ("tests/unit/node/test_joining.py",)
 _LOG = "govraft/adapters/log_output.py"
+_FORGETFUL_TESTS = ("tests/integration/test_forgetful_storage.py",)
 
 DURABILITY_MUTANTS = (
     Mutant(
@@ -324,5 +325,29 @@ DURABILITY_MUTANTS = (
         "            except OSError:\n                # SAFETY: a log",
         "            except KeyError:\n                # SAFETY: a log",
         ("tests/unit/adapters/test_log_output.py",),
+    ),
+    Mutant(
+        "a-voter-on-a-file-system-that-forgets",
+        "a voter does not run where an older store than its own may come back",
+        "govraft/startup.py",
+        "    if name and _may_vote(config, genesis):\n",
+        "    if not name:\n",
+        _FORGETFUL_TESTS,
+    ),
+    Mutant(
+        "an-unknown-place-is-a-disk",
+        "where it cannot be told on which file system a store lies, a voter does not run",
+        "govraft/startup.py",
+        '        name, said = "unknown", f"{error}; mount /proc"\n',
+        '        name, said = "", f"{error}; mount /proc"\n',
+        _FORGETFUL_TESTS,
+    ),
+    Mutant(
+        "format-versions-not-checked",
+        "a damaged store is not taken for a disk that failed",
+        _ROWS,
+        "    if not versions <= {1, 2}:\n",
+        "    if not versions:\n",
+        ("tests/unit/adapters/test_store_bit_flips.py",),
     ),
 )

@@ -17,6 +17,8 @@ _ROUND_TESTS = (f"{_UNIT}/test_joint_round.py",)
 _CHAIN = "govraft/core/evidence/epochs.py"
 _CHAIN_TESTS = ("tests/unit/core/evidence/test_epochs.py",)
 _CHANGES = ("tests/unit/node/test_electorate_changes.py",)
+_PROPOSING = "govraft/node/member_changes.py"
+_PROPOSING_TESTS = ("tests/unit/node/test_member_changes.py",)
 _ENGINE = "govraft/adapters/engine"
 _ENGINE_TESTS = ("tests/unit/engine/test_engine_epochs.py",)
 
@@ -300,5 +302,53 @@ MEMBERSHIP_MUTANTS = (
         "(verified.probe.checkpoint.seq, verified.probe.checkpoint.root) != (self.taken, machine.root):",
         "verified.probe.checkpoint.seq != self.taken:",
         ("tests/unit/core/evidence/test_lineage_epochs.py",),
+    ),
+    Mutant(
+        "a-change-that-the-living-cannot-certify",
+        "no change is proposed that those who answer cannot certify",
+        _PROPOSING,
+        "        if heard < needed:\n",
+        "        if heard < 0:\n",
+        (*_PROPOSING_TESTS, "tests/simulation/test_change_without.py"),
+    ),
+    Mutant(
+        "only-those-before-a-change-are-counted",
+        "a quorum of the electorate after a change must answer before it is proposed",
+        _PROPOSING,
+        '("after", _voters_after(command, electorate))):',
+        '("after", before)):',
+        _PROPOSING_TESTS,
+    ),
+    Mutant(
+        "a-key-counts-that-is-only-now-named",
+        "a key that a change brings in does not count for its quorum",
+        _PROPOSING,
+        "return len(voters), [voter for name, voter in voters.items() if name != fields.id]\n",
+        "return len(voters), list(voters.values())\n",
+        _PROPOSING_TESTS,
+    ),
+    Mutant(
+        "former-key-signs-beyond-the-change",
+        "a former key signs the change that replaces it, and nothing else",
+        "govraft/node/convergence.py",
+        "if self._former is not None and self.epochs.is_former(self._former.public_key, answer.seq):",
+        "if self._former is not None:",
+        ("tests/unit/node/test_former_key.py",),
+    ),
+    Mutant(
+        "export-of-what-is-applied-proves",
+        "what is applied and not certified proves nothing",
+        "govraft/core/evidence/lineage_export.py",
+        "    if header.format != LINEAGE_FORMAT:\n",
+        "    if not header.format:\n",
+        ("tests/unit/core/evidence/test_lineage_applied.py",),
+    ),
+    Mutant(
+        "a-told-node-makes-itself-a-store",
+        "a lost store is not begun anew, whatever a node was told of",
+        "govraft/startup.py",
+        "        # (test_applied_epochs.py::test_a_lost_store_is_not_begun_anew).\n        return ()\n",
+        "        # (test_applied_epochs.py::test_a_lost_store_is_not_begun_anew).\n        return None\n",
+        ("tests/unit/cli_node/test_applied_epochs.py",),
     ),
 )
