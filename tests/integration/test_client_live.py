@@ -51,7 +51,8 @@ def test_check_many_answers_in_order(cluster: Cluster) -> None:
         assert verdicts[3].reason == "request_invalid"
         del verdicts[3]
         assert {item.reason for item in verdicts[:700]} == {"quarantined"}
-        assert all(verdicts[700:])
+        # What each was: on a busy host an allow may have run out by now.
+        assert all(isinstance(item, Allow) for item in verdicts[700:])
         assert all(item.seq >= receipt.certified_seq for item in verdicts)
 
 
@@ -126,7 +127,7 @@ def test_the_asynchronous_client(cluster: Cluster) -> None:
     async def talk() -> None:
         async with AsyncClient(cluster.nodes["node-1"].endpoint) as client:
             verdicts = await asyncio.gather(*(client.check(f'Agent::"{n}"', ACTION, TOOL) for n in range(200)))
-            assert all(verdicts)
+            assert all(isinstance(item, Allow) for item in verdicts)
             receipts = await asyncio.gather(*(client.submit(cluster.quarantine(f"async-{n}")) for n in range(20)))
             assert len({item.seq for item in receipts}) == 20
             many = await client.check_many([(f'Agent::"async-{n}"', ACTION, TOOL) for n in range(20)])

@@ -25,9 +25,10 @@ SECONDS = 16.0
 
 
 def first_broken(rule: str, seeds: int = 16) -> Outcome | None:
-    """The first seed that breaks this rule."""
+    """The first seed that breaks this rule. Permits grow stale where commands are many."""
+    profile = "commands" if rule == "stale_permit" else "membership"
     for seed in range(1, seeds + 1):
-        outcome = simulate(draw_plan(seed, "membership", SECONDS), keep_history=False)
+        outcome = simulate(draw_plan(seed, profile, SECONDS), keep_history=False)
         if any(finding.rule == rule for finding in outcome.findings):
             return outcome
     return None

@@ -97,7 +97,7 @@ class VirtualDisk:
         )
 
     def enlist(self, epochs: Sequence[StoredEpoch]) -> None:
-        """Begin as the store of a new member does: with the certified epochs, which lead it to its peers."""
+        """Take certified epochs in, which lead a member to its peers: a new one's store begins with them."""
         batch = WriteBatch()
         for row in epochs:
             batch.add_epoch(row.epoch, row.seq, row.lease, row.records, row.leaf, row.proof)

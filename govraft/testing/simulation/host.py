@@ -102,6 +102,12 @@ class Host(Installation):
         self.installs += 1
         self.start()
 
+    def learn(self, epochs: Sequence[StoredEpoch]) -> None:
+        """Start again, told of all changes of the members by `govraft-node learn-epochs`."""
+        self.crash()
+        self.disk.enlist(epochs[len(self.disk.epochs) :])
+        self.start()
+
     def rekey(self, generation: int) -> None:
         """Start again with another key, and with all that is on the disk."""
         self.crash()

@@ -93,7 +93,7 @@ class Registrar:
             self._world.agenda.after(STEP_MS * NS_PER_MS, self._step)
 
     def tidy(self) -> None:
-        """Set each member up whose node is not, and start each under the key that its electorate has for it."""
+        """Set each member up whose node is not, start each under its key, and tell whoever would reach nobody."""
         for member in self._to_be_run().members:
             host = self._world.hosts[member.id]
             generation = self._generation_of(member)
@@ -105,6 +105,15 @@ class Registrar:
                 # A voter that lost its store may not come back under any key.
                 host.is_dead = False
                 host.rekey(generation)
+            elif self._is_stranded(host):
+                host.learn(self._epochs())
+
+    def _is_stranded(self, host: Host) -> bool:
+        """Whether a running node, away for long, knows no present member but itself."""
+        if host.core is None:
+            return False
+        others = {member.id for member in self.electorate.members} - {host.name}
+        return bool(others) and not others & {*host.core.epochs.member_ids}
 
     def _to_be_run(self) -> Electorate:
         """The certified electorate; after a while the one that waits, perhaps for an ack by a new key."""
