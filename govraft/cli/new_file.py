@@ -45,6 +45,12 @@ def open_new(path: Path) -> Iterator[BinaryIO]:
             except BaseException:
                 Path(draft.name).unlink(missing_ok=True)
                 raise
+        # The name, too: what was said to be written is there after a loss of power.
+        directory = os.open(path.absolute().parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
     except BrokenPipeError:
         raise
     except OSError as error:

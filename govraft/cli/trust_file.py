@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
+from govraft.cli.new_file import open_new
 from govraft.core.evidence.trust import Trust
 from govraft.core.evidence.trust_state import TRUST_BYTES_MAX, not_shown
 from govraft.core.model.genesis import Genesis
@@ -118,7 +118,8 @@ class TrustPlace(NamedTuple):
                 # (test_trust_commands.py::test_what_changed_meanwhile_is_not_overwritten).
                 if (path.read_bytes() if path.exists() else None) != before:
                     raise _busy(path)
-                _write(path, data)
+                with open_new(path) as file:
+                    file.write(data)
         except BlockingIOError as error:
             raise _busy(path) from error
         except OSError as error:
@@ -127,24 +128,6 @@ class TrustPlace(NamedTuple):
 
 def _busy(path: Path) -> AvailabilityError:
     return AvailabilityError(f"`{path}` is being set by somebody else; look at it with `trust show` and try again")
-
-
-def _write(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
-        try:
-            draft.write(data)
-            draft.flush()
-            os.fsync(draft.fileno())
-            Path(draft.name).chmod(0o644)
-            Path(draft.name).replace(path)
-        except BaseException:
-            Path(draft.name).unlink(missing_ok=True)
-            raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def find_trust(option: str | None, genesis: Genesis) -> TrustPlace:
