@@ -114,7 +114,7 @@ WALL_CLOCK_MUTANTS = (
         _REIGN,
         "            if len(voters) < 2 or len(voters & held) < electorate.quorum_count:\n",
         "            if len(voters) < 2:\n",
-        _CLOCKS,
+        ("tests/unit/node/test_reign.py",),
     ),
     Mutant(
         "resigned-leader-stands-at-once",

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from govraft.errors import GovraftError
+from govraft.testing.chaos import nemesis_damage
 from govraft.testing.chaos import nemesis_network as network
 from govraft.testing.chaos.nemesis import UnavailableFaultError
 from govraft.testing.chaos.nemesis_damage import _HARMS, DamageDatabase, content
@@ -260,3 +261,28 @@ def test_a_clock_made_later_follows_what_was_set_before(tmp_path):
 
 def test_errors_of_faults_are_govrafts_own():
     assert issubclass(UnavailableFaultError, GovraftError)
+
+
+class Remade:
+    """A node with a store that was made anew, and what it says of it."""
+
+    id, is_running = "node-1", True
+
+    def __init__(self, late=None, isolation=None):
+        self.status = lambda: {"late": late, "isolation": isolation}
+
+
+@pytest.mark.parametrize(
+    ("node", "settles", "found"),
+    [
+        (Remade(), True, ""),
+        (Remade(isolation={"reason": "store_older_than_own_signatures"}), False, ""),
+        (Remade(isolation={"reason": "divergence"}), False, "not for its own signatures"),
+        (Remade(late={"message": "store is late"}), False, "to learn what its key has signed"),
+    ],
+)
+def test_a_store_made_anew_must_be_settled_or_mute(monkeypatch, node, settles, found):
+    monkeypatch.setattr(nemesis_damage, "_DECIDES_WITHIN_S", 0.0)
+    made = nemesis_damage.LostStore(SimpleNamespace(cluster=None), random.Random(1))
+    assert made._settles(node) is settles
+    assert [found in said for said in made.findings] == ([True] if found else [])

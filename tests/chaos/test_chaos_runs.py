@@ -18,6 +18,7 @@ from govraft.errors import InputError
 from govraft.testing.chaos.namespaces import missing_for_namespaces
 from govraft.testing.chaos.options import ChaosOptions
 from govraft.testing.chaos.run import run_chaos
+from govraft.testing.chaos.scenarios import SCENARIOS, Scenario
 from govraft.testing.history import Check, CommandTried, FaultEnded, FaultStarted, Lineage, NodeState, read_history
 
 COMMAND = [sys.executable, "-P", "-m", "govraft.testing.chaos"]
@@ -47,6 +48,15 @@ def test_a_short_run_is_clean_and_reported(tmp_path, network):
     found = {type(event) for event in read_history(out / "history.jsonl")}
     assert found >= {Check, CommandTried, NodeState, FaultStarted, FaultEnded, Lineage}
     assert sorted(path.name for path in out.iterdir()) == ["history.jsonl", "log", "report.html", "report.json"]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("kind", ["lost-store", "flood"])
+def test_a_fault_of_that_kind_breaks_nothing(tmp_path, monkeypatch, kind):
+    monkeypatch.setitem(SCENARIOS, "one", Scenario("one kind", (kind,), limit=1))
+    result = run_chaos(ChaosOptions(tmp_path / "out", scenario="one", seed=1, duration_s=8, network="proxy"))
+    assert result.violations == []
+    assert [fault.kind for fault in result.faults] == [kind]
 
 
 @pytest.mark.cluster

@@ -9,6 +9,7 @@ import subprocess
 from govraft.testing.chaos import nemesis_clock, nemesis_damage, nemesis_disk, nemesis_network, nemesis_process
 from govraft.testing.chaos.members import CHANGES
 from govraft.testing.chaos.nemesis import Nemesis
+from govraft.testing.chaos.nemesis_flood import Flood
 from govraft.testing.chaos.nemesis_identity import CertificateExpired
 
 __all__ = ["CAPABILITIES", "GROUPS", "NEMESES", "host_capabilities"]
@@ -49,9 +50,11 @@ NEMESES: dict[str, type[Nemesis]] = {
         nemesis_damage.TruncateWal,
         nemesis_damage.DamageGuard,
         nemesis_damage.DamageSnapshot,
+        nemesis_damage.LostStore,
         nemesis_clock.WallStep,
         nemesis_clock.WallWrong,
         nemesis_clock.ClockRate,
+        Flood,
         CertificateExpired,
     )
 }

@@ -3,6 +3,8 @@
 For a snapshot that way is taken: it is removed, and the node replays its journal. For everything else it is to take the
 node out of service, so the run cheats, in the only harmless way: it puts back the very bytes that were there before the
 damage, nothing older, and the node goes on. That it then holds everything is for the judge, who reads all lineages.
+
+A store that is lost and made anew under the same key signs nothing: others have seen what the key acked, and show it.
 """
 
 from __future__ import annotations
@@ -17,15 +19,28 @@ from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
+from govraft.errors import GovraftError
+from govraft.node.late_store import OLDER_THAN_OWN_SIGNATURES
 from govraft.testing.chaos.nemesis import Hit, Nemesis, UnavailableFaultError, names
 from govraft.testing.chaos.nemesis_disk import FILLER
 from govraft.testing.local_cluster import ClusterTimeoutError, LocalNode
+from govraft.testing.local_cluster_process import wait_for
 
-__all__ = ["DamageDatabase", "DamageGuard", "DamageSnapshot", "DamageWal", "TruncateDatabase", "TruncateWal", "content"]
+__all__ = [
+    "DamageDatabase",
+    "DamageGuard",
+    "DamageSnapshot",
+    "DamageWal",
+    "LostStore",
+    "TruncateDatabase",
+    "TruncateWal",
+    "content",
+]
 
 _EXIT_HALTED = 3
 _REFUSES_WITHIN_S = 15.0
 _EXAMINED_WITHIN_S = 60.0
+_DECIDES_WITHIN_S = 20.0
 _PAGE = 4096
 _WAL_HEADER = 32
 _ALL = 1 << 24
@@ -82,13 +97,7 @@ class _Damage(Nemesis):
             self.findings.append(f"{self.kind}: {node.id} ended with {code} on {what}, and said: {said[-400:]}")
         elif node.database.name not in said:
             self.findings.append(f"{self.kind}: {node.id} does not name the damaged file ({what}): {said[-400:]}")
-        told = subprocess.run(  # noqa: S603 - our own interpreter and program
-            [sys.executable, "-P", "-m", "govraft.cli.node", "check-store", "--config", str(node.config)],
-            capture_output=True,
-            text=True,
-            timeout=_EXAMINED_WITHIN_S,
-            check=False,
-        )
+        told = _told(node, "check-store")
         if told.returncode != _EXIT_HALTED or "The way back" not in told.stdout:
             said = (told.stdout + told.stderr)[-400:]
             self.findings.append(f"{self.kind}: `check-store` ended with {told.returncode} on {what}, and said: {said}")
@@ -100,12 +109,27 @@ class _Damage(Nemesis):
 
     def put_back(self, node: LocalNode) -> None:
         """Undo the damage of a node that refused to run."""
-        # The directory itself may be a file system of its own: what is in it is exchanged, it stays.
-        for path in node.database.parent.iterdir():
-            path.unlink()
+        _empty(node.database.parent)
         for path in self._copy.iterdir():
             shutil.copy2(path, node.database.parent / path.name)
         shutil.rmtree(self._copy)
+
+
+def _empty(data: Path) -> None:
+    """Remove what is in the directory, which may be a file system of its own."""
+    for path in data.iterdir():
+        path.unlink()
+
+
+def _told(node: LocalNode, command: str) -> subprocess.CompletedProcess[str]:
+    """What a command of `govraft-node` says about a stopped node."""
+    return subprocess.run(  # noqa: S603 - our own interpreter and program
+        [sys.executable, "-P", "-m", "govraft.cli.node", command, "--config", str(node.config)],
+        capture_output=True,
+        text=True,
+        timeout=_EXAMINED_WITHIN_S,
+        check=False,
+    )
 
 
 def content(data: Path, scratch: Path) -> list[str] | str:
@@ -221,3 +245,51 @@ class DamageSnapshot(_Damage):
         """Remove it: it saves a replay and nothing else."""
         node.database.with_name(node.database.name + self.suffix).unlink()
         shutil.rmtree(self._copy)
+
+
+class LostStore(_Damage):
+    """A store is lost, and made anew under a key that has acked.
+
+    It must stop for good once another node shows it such an ack, having signed nothing: so the lost store may come back
+    in the end. Should it settle instead, as nobody saw its key sign, it stays.
+    """
+
+    kind, explanation, suffix = "lost-store", "a store is lost, and made anew with `create-store`", ""
+    group = "cluster"
+
+    def start(self) -> Hit:
+        (node,) = self.take(1)
+        node.kill()
+        self._copy = self._copied(node, "lost")
+        _empty(node.database.parent)
+        made = _told(node, "create-store")
+        if made.returncode:
+            self.findings.append(f"{self.kind}: `create-store` ended with {made.returncode}: {made.stderr[-400:]}")
+            return Hit(names([node]), "no other was made")
+        node.start()
+        return Hit(names([node]), "lost and made anew")
+
+    def end(self) -> None:
+        (node,) = self.taken
+        if node.is_running and not self._settles(node):
+            node.kill()
+        if not node.is_running:
+            self.put_back(node)
+        self.restart([node])
+
+    def _settles(self, node: LocalNode) -> bool:
+        """Whether the new store is taken for whole; if neither that nor the contrary is found out, a finding."""
+
+        def decided() -> str:
+            status = node.status()
+            return "isolated" if status["isolation"] else "late" if status["late"] else "settled"
+
+        try:
+            wait_for(lambda: decided() != "late", f"{node.id} to learn what its key has signed", _DECIDES_WITHIN_S)
+            found = decided()
+        except GovraftError as error:
+            self.findings.append(f"{self.kind}: {error}")
+            return False
+        if found == "isolated" and node.status()["isolation"]["reason"] != OLDER_THAN_OWN_SIGNATURES:
+            self.findings.append(f"{self.kind}: {node.id} is isolated, but not for its own signatures")
+        return found == "settled"

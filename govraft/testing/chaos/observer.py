@@ -85,12 +85,19 @@ class Observer:
     def _missing(self, node_id: str, life: int, standing: str) -> None:
         """Write that the node did not answer. What it held before it still holds, as far as anybody knows."""
         before = self.latest.get(node_id, NodeState(0, node_id, life, standing))
-        seq, certified = (before.seq, before.certified_seq) if before.life == life else (0, 0)
+        seq, certified, term = (before.seq, before.certified_seq, before.term) if before.life == life else (0, 0, 0)
         self._recorder.write(
             lambda at: [
                 self._seen(
                     msgspec.structs.replace(
-                        before, at=at, life=life, standing=standing, seq=seq, certified_seq=certified, leader_hint=""
+                        before,
+                        at=at,
+                        life=life,
+                        standing=standing,
+                        seq=seq,
+                        certified_seq=certified,
+                        leader_hint="",
+                        term=term,
                     )
                 )
             ]

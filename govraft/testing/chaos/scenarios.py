@@ -21,7 +21,9 @@ _DAMAGE = (
     "truncate-wal",
     "damage-guard",
     "damage-snapshot",
+    "lost-store",
 )
+_FLOODED = ("flood", "kill-follower", "kill-leader", "isolate-leader")
 _CLOCKS = ("wall-step", "wall-wrong", "clock-rate")
 _MOVING = ("kill-follower", "kill-leader", "kill-majority", "freeze-follower", "freeze-leader", *_PARTITIONS, *_SLOW)
 
@@ -52,7 +54,8 @@ SCENARIOS = {
     "partition": Scenario("partitions of every shape", _PARTITIONS),
     "slow-links": Scenario("late, lossy and half-open links", _SLOW),
     "disk": Scenario("full disks, failed syncs and writes, crashes in the middle of them", _DISK),
-    "damage": Scenario("damaged and truncated files at start", _DAMAGE),
+    "damage": Scenario("damaged, truncated and lost files at start", _DAMAGE),
+    "flood": Scenario("more commands than the cluster can bring through, under kills and cut links", _FLOODED, 0.5),
     "clock": Scenario("wall clocks that step or stay wrong, clocks that run fast or slow", _CLOCKS),
     "certificate": Scenario("a certificate that expires", ("certificate-expired",), limit=1),
     "leader-hunt": Scenario("whoever leads is hit", ("leader-hunt", "kill-leader", "freeze-leader", "isolate-leader")),

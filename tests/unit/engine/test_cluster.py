@@ -145,11 +145,21 @@ def test_a_leader_that_resigns_stands_aside(simulate: Any) -> None:
     assert (leader.sequencer.term, leader.sequencer.leader_hint) == (term, None)
     others[0].run(lambda sequencer: sequencer.resign(30.0))  # Who does not lead has nothing to give up.
     simulation.run_until(lambda: any(member.sequencer.is_leader for member in others))
-    # Even alone in the world it does not stand before its time.
-    simulation.isolate(*(member.id for member in others))
-    simulation.isolate(leader.id)
-    standing_term = leader.sequencer.term
-    simulation.run(20.0)
-    assert leader.sequencer.term == standing_term
-    simulation.heal()
-    simulation.converge()
+
+
+def test_who_resigned_does_not_stand_before_its_time(simulate: Any) -> None:
+    """Though it is the only one that could win: of the two that reach each other, the other one lacks an entry."""
+    simulation = simulate(3)
+    leader = simulation.elect()
+    behind, away = (member for member in simulation.members.values() if member is not leader)
+    simulation.isolate(behind.id)
+    leader.run(lambda sequencer: sequencer.propose(b"x"))
+    simulation.run_until(lambda: away.applied)
+    leader.run(lambda sequencer: sequencer.resign(30.0))
+    simulation.isolate(away.id)
+    simulation.run(0.1)  # Nothing is on its way any more.
+    simulation.blocked -= {(leader.id, behind.id), (behind.id, leader.id)}
+    for _ in range(200):
+        simulation.run(0.1)
+        assert not any(member.sequencer.is_leader for member in (leader, behind))
+    simulation.run_until(lambda: leader.sequencer.is_leader)
