@@ -140,15 +140,16 @@ class InboundListener:
         if not self._is_pinned(link):
             raise VerificationError(f"`{member.id}` is no member any more")
         old_sessions = self._old_sessions.setdefault(member.id, deque(maxlen=SESSIONS_REMEMBERED))
+        older = self._links.get(member.id)
         # SAFETY: a late connection of a dead process must not displace the living one's;
         # test_peer_network.py::test_a_late_connection_of_an_old_session_is_refused
-        if hello.session in old_sessions:
+        # But whoever held the member's key for a moment must not keep its node out for good.
+        if older is not None and hello.session in old_sessions:
             raise VerificationError("the connection is of an earlier life of the peer")
         latest = self._sessions.get(member.id)
         if latest is not None and latest != hello.session:
             old_sessions.append(latest)
         self._sessions[member.id] = hello.session
-        older = self._links.get(member.id)
         if older is not None:
             older.retire()
             self.events.record(PeerEvent.LINK_REPLACED, member.id, "the peer connected again")

@@ -106,9 +106,13 @@ def _ask(target: Target, timeout_s: float) -> dict[str, Any]:
 
 def _alarms(found: Mapping[str, Any]) -> str:
     """What a node that may allow warns of."""
-    storage = found.get("storage")
-    alarms = storage.get("alarms") if isinstance(storage, Mapping) else None
-    return "; ".join(map(str, alarms)) if isinstance(alarms, list) else ""
+    storage, jumps = found.get("storage"), found.get("term_jumps")
+    listed = storage.get("alarms") if isinstance(storage, Mapping) else None
+    alarms = [str(alarm) for alarm in listed] if isinstance(listed, list) else []
+    if isinstance(jumps, Mapping) and jumps:
+        told = ", ".join(f"{count} of `{member}`" for member, count in sorted(jumps.items()))
+        alarms.append(f"term_jumps: frames named a term far above this node's: {told}; a key may be stolen")
+    return "; ".join(alarms)
 
 
 def _row(item: Mapping[str, Any]) -> tuple[object, ...]:

@@ -277,7 +277,7 @@ class NodeService:
             "cluster": machine.cluster_id,
             "name": machine.genesis.name,
             "term": sequencer.term,
-            "term_jumps": sequencer.term_jumps,
+            "term_jumps": dict(sequencer.term_jumps),
             "leader_hint": sequencer.leader_hint,
             "is_leader": sequencer.is_leader,
             "observer": member is None or not member.voter,

@@ -18,7 +18,7 @@ The sequencer is trusted for progress only (protocol.md §1). Rules of the port:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -54,8 +54,8 @@ class Sequencer(Protocol):
         ...
 
     @property
-    def term_jumps(self) -> int:
-        """How many frames asked for so large a rise of the term that a member lied, or heals from a lie."""
+    def term_jumps(self) -> Mapping[str, int]:
+        """By member, how many of its frames asked for so large a rise of the term that it lied, or heals from a lie."""
         ...
 
     @property

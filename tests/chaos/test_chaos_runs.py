@@ -51,7 +51,7 @@ def test_a_short_run_is_clean_and_reported(tmp_path, network):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("kind", ["lost-store", "flood"])
+@pytest.mark.parametrize("kind", ["lost-store", "flood", "term-lift"])
 def test_a_fault_of_that_kind_breaks_nothing(tmp_path, monkeypatch, kind):
     monkeypatch.setitem(SCENARIOS, "one", Scenario("one kind", (kind,), limit=1))
     result = run_chaos(ChaosOptions(tmp_path / "out", scenario="one", seed=1, duration_s=8, network="proxy"))

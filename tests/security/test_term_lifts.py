@@ -112,9 +112,9 @@ def test_alternate_lifts_of_different_victims_end_with_the_attack(sim: StrickenC
 
 def test_what_is_dropped_and_taken_is_counted(sim: StrickenCluster) -> None:
     victim = sim.honest[0]
-    before = sim.core(victim).sequencer.term_jumps
+    before = sim.core(victim).sequencer.term_jumps.get(sim.liar.id, 0)
     burst(sim, 3, victim)
-    assert sim.core(victim).sequencer.term_jumps - before == 6
+    assert sim.core(victim).sequencer.term_jumps[sim.liar.id] - before == 6
 
 
 # Cut off, new, and watching only.

@@ -127,6 +127,7 @@ class ContainedEngine(Membership, Following, SyncObj):  # type: ignore[misc] # t
         self._epoch = epoch
         self._state_epoch = state_epoch
         self.faults: Counter[str] = Counter()
+        self.term_jumps: Counter[str] = Counter()
         own, others, watching = sort_members(node_id, voters, observers)
         self._peers = {node.id: node for node in (*others, *watching)}
         outbox = _Outbox(post, lambda: self._epoch)

@@ -130,9 +130,9 @@ class PysyncobjSequencer:
         return self._engine._SyncObj__raftCurrentTerm
 
     @property
-    def term_jumps(self) -> int:
-        """How many frames asked for a large rise of the term."""
-        return self._engine.faults["term_jumps"]
+    def term_jumps(self) -> Mapping[str, int]:
+        """As the port."""
+        return self._engine.term_jumps
 
     @property
     def is_leader(self) -> bool:

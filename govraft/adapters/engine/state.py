@@ -37,7 +37,8 @@ class EngineState:
     """Attributes of one contained engine.
 
     Attributes:
-        faults: Frames dropped, by reason; under `term_jumps` also those that were taken.
+        faults: Frames dropped, by reason.
+        term_jumps: Frames that asked for a large rise of the term, taken or dropped, by member.
     """
 
     _SyncObj__raftCurrentTerm: int
@@ -82,6 +83,7 @@ class EngineState:
     _proven_term: int
     _last_append: tuple[tuple[int, ...], AppendEntries] | None
     faults: Counter[str]
+    term_jumps: Counter[str]
     may_vote: bool = True
     """Whether it remembers the votes that it cast."""
 

@@ -43,7 +43,7 @@ class Terms(EngineState):
         # The term of `Committed` is that of an entry.
         if isinstance(message, Committed) or message.term <= own + TERM_JUMP:
             return True
-        self.faults["term_jumps"] += 1
+        self.term_jumps[node.id] += 1
         # SAFETY: one large rise in a lease, whoever asks for it
         # (test_terms.py::test_a_second_large_rise_waits_for_a_lease).
         if self._now() - self._jumped_at < self._timing.lease_s:

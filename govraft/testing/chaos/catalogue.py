@@ -11,6 +11,7 @@ from govraft.testing.chaos.members import CHANGES
 from govraft.testing.chaos.nemesis import Nemesis
 from govraft.testing.chaos.nemesis_flood import Flood
 from govraft.testing.chaos.nemesis_identity import CertificateExpired
+from govraft.testing.chaos.nemesis_member import TermLift
 
 __all__ = ["CAPABILITIES", "GROUPS", "NEMESES", "host_capabilities"]
 
@@ -55,6 +56,7 @@ NEMESES: dict[str, type[Nemesis]] = {
         nemesis_clock.WallWrong,
         nemesis_clock.ClockRate,
         Flood,
+        TermLift,
         CertificateExpired,
     )
 }
@@ -65,6 +67,7 @@ GROUPS = {kind: nemesis.group for kind, nemesis in NEMESES.items()} | dict.fromk
 
 CAPABILITIES = {
     "clocks": "nodes whose clocks can be moved",
+    "loopback": "nodes that listen on the loopback interface, not in namespaces",
     "short-certificate": "a node whose certificate ends soon; the scenario `certificate` makes one",
     "slow-links": "links that can be late and lossy: the loopback proxy, not namespaces",
     "strace": "strace, and the right to use it",

@@ -133,7 +133,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _list() -> None:
-    here = host_capabilities() | {"slow-links", "short-certificate"}
+    here = host_capabilities() | {"loopback", "slow-links", "short-certificate"}
     click.echo("scenarios")
     for name, scenario in SCENARIOS.items():
         click.echo(f"  {name:<18} {scenario.explanation}")

@@ -57,7 +57,7 @@ def run_chaos(options: ChaosOptions, progress: Progress | None = None) -> ChaosR
     if not options.own_mounts:
         capabilities.discard("tmpfs")
     if isinstance(network, ProxyNetwork):
-        capabilities.add("slow-links")
+        capabilities |= {"loopback", "slow-links"}
     if options.scenario == "certificate":
         capabilities.add("short-certificate")
     plan = make_plan(options.scenario, seed=options.seed, duration_s=options.duration_s, capabilities=capabilities)

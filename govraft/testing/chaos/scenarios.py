@@ -23,6 +23,7 @@ _DAMAGE = (
     "damage-snapshot",
     "lost-store",
 )
+_LIFTED = ("term-lift", "kill-leader", "isolate-follower", "isolate-leader")
 _FLOODED = ("flood", "kill-follower", "kill-leader", "isolate-leader")
 _CLOCKS = ("wall-step", "wall-wrong", "clock-rate")
 _MOVING = ("kill-follower", "kill-leader", "kill-majority", "freeze-follower", "freeze-leader", *_PARTITIONS, *_SLOW)
@@ -55,6 +56,7 @@ SCENARIOS = {
     "slow-links": Scenario("late, lossy and half-open links", _SLOW),
     "disk": Scenario("full disks, failed syncs and writes, crashes in the middle of them", _DISK),
     "damage": Scenario("damaged, truncated and lost files at start", _DAMAGE),
+    "terms": Scenario("a stolen key lifts terms, under kills and cut links", _LIFTED, 0.5),
     "flood": Scenario("more commands than the cluster can bring through, under kills and cut links", _FLOODED, 0.5),
     "clock": Scenario("wall clocks that step or stay wrong, clocks that run fast or slow", _CLOCKS),
     "certificate": Scenario("a certificate that expires", ("certificate-expired",), limit=1),

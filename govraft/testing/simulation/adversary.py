@@ -8,7 +8,7 @@ there may be two logs. Everything else of a node is real.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from govraft.adapters.engine.frames import REGULAR
@@ -131,9 +131,9 @@ class ScriptedSequencer:
         return self._view.term
 
     @property
-    def term_jumps(self) -> int:
+    def term_jumps(self) -> Mapping[str, int]:
         """As the port: there are no frames."""
-        return 0
+        return {}
 
     @property
     def is_leader(self) -> bool:

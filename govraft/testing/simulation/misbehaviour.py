@@ -21,7 +21,7 @@ The node around the engine, its machine, store, gate and convergence, is honest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -147,7 +147,7 @@ class LyingSequencer:
         return self._inner.term
 
     @property
-    def term_jumps(self) -> int:
+    def term_jumps(self) -> Mapping[str, int]:
         """As the port."""
         return self._inner.term_jumps
 

@@ -395,6 +395,18 @@ def test_a_late_connection_of_an_old_session_is_refused(run: Runner) -> None:
     run(scenario)
 
 
+def test_who_used_a_members_key_for_a_moment_does_not_keep_its_node_out(run: Runner) -> None:
+    async def scenario() -> None:
+        thief = encode_hello(CLUSTER, "b", bytes([1]) * 16)
+        async with cluster("a", "b", only="a") as nodes:
+            for hello in (HELLO_B, thief, HELLO_B, thief, HELLO_B):
+                async with dialled(nodes["a"], hello=hello) as (reader, _):
+                    await welcomed(reader)
+                await until(lambda: not nodes["a"].network.stats().inbound)
+
+    run(scenario)
+
+
 def test_a_link_that_closes_while_frames_are_handed_on_stops_at_once(run: Runner) -> None:
     async def scenario() -> None:
         handed: list[bytes] = []
