@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from govraft.adapters.file_systems import forgets
+from govraft.adapters.file_systems import forgets_store
 from govraft.adapters.node_key import NodeIdentity
 from govraft.core.codec.canonical import unpack
 from govraft.core.machine.electorate_view import electorate_of
@@ -90,7 +89,7 @@ def _refuse_forgetful(config: NodeConfig, genesis: Genesis) -> None:
         return
     only = "only for a cluster on one host that is thrown away as a whole, set this to true"
     try:
-        name = forgets(Path(os.path.realpath(config.database)).parent, config.database.name)
+        name = forgets_store(config.database)
         said = f"`{config.data_dir}` lies on {name}, which forgets what a voter must keep: put it on a disk"
     except StorageError as error:
         # SAFETY: what cannot be told is no disk (test_forgetful_storage.py::test_an_unknown_place_is_refused).

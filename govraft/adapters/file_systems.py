@@ -10,13 +10,12 @@ hidden, stacked or bound.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
 from govraft.errors import StorageError
 
-__all__ = ["FORGETFUL", "file_system_of", "forgets"]
+__all__ = ["FORGETFUL", "file_system_of", "forgets", "forgets_store"]
 
 FORGETFUL = frozenset(
     {"aufs", "devtmpfs", "fuse.fuse-overlayfs", "overlay", "overlayfs", "ramfs", "rootfs", "tmpfs", "unionfs"}
@@ -58,12 +57,22 @@ def forgets(directory: Path, *names: str) -> str:
         StorageError: The directory is not there, or the kernel does not tell.
     """
     found = [file_system_of(directory)]
-    for name in names:
-        # A file may be a link, or a mount of its own.
-        with contextlib.suppress(FileNotFoundError):
-            (directory / name).stat()
-            found.append(file_system_of(directory / name))
+    # A file may be a link, or a mount of its own.
+    found += [file_system_of(directory / name) for name in names if os.path.lexists(directory / name)]
     return next((name for name in found if name in FORGETFUL), "")
+
+
+def forgets_store(database: Path) -> str:
+    """The file system that forgets, of a store's directory, its database or the log beside it; empty if none does.
+
+    Args:
+        database: Links are followed, as by the store itself; it need not be there yet.
+
+    Raises:
+        StorageError: Its directory is not there, or the kernel does not tell.
+    """
+    real = Path(os.path.realpath(database))
+    return forgets(real.parent, real.name, f"{real.name}-wal")
 
 
 def _unknown(path: Path, why: str) -> StorageError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from govraft.adapters.file_systems import file_system_of, forgets
+from govraft.adapters.file_systems import file_system_of, forgets_store
 from govraft.errors import StorageError
 
 __all__ = ["LOG_BYTES_ALARM", "StorageStatus"]
@@ -28,7 +28,7 @@ class StorageStatus:
         self._unsafe_volatile = unsafe_volatile
         self._alarms: list[str] = []
         try:
-            self._file_system = forgets(real.parent, real.name) or file_system_of(real.parent)
+            self._file_system = forgets_store(real) or file_system_of(real.parent)
         except StorageError:
             self._file_system = "unknown"
         if unsafe_volatile:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from govraft.adapters.file_systems import forgets
+from govraft.adapters.file_systems import forgets_store
 from govraft.errors import ConfigError, StorageError
 from govraft.node.config import NodeConfig, load_config
 
@@ -29,7 +28,7 @@ def allow_forgetful(configs: Iterable[Path]) -> str:
     for path in configs:
         try:
             config = load_config(path)
-            name = "" if config.unsafe_volatile else forgets(Path(os.path.realpath(config.database)).parent)
+            name = "" if config.unsafe_volatile else forgets_store(config.database)
         except (ConfigError, StorageError):
             continue
         if name:

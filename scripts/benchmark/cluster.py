@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -21,6 +22,7 @@ from govraft.api.wire import Receipt
 from govraft.cli.cluster_creation import create_cluster
 from govraft.cli.cluster_plan import plan_cluster
 from govraft.cli.processes import python_command
+from govraft.cli.throwaway_storage import allow_forgetful
 from govraft.core.codec.envelope import pae, seal
 from govraft.core.model.commands import Command, encode_command, payload_type, required_role
 from govraft.core.model.electorate import QuorumRule
@@ -41,6 +43,8 @@ class BenchCluster:
         self._run = secrets.token_hex(4)
         plan = plan_cluster(name="bench", nodes=3, quorum=QuorumRule.MAJORITY, profile="lan")
         self._made = create_cluster(plan, directory)
+        if said := allow_forgetful(Path(node.config) for node in self._made.nodes):
+            click.echo(f"bench: {said}", err=True)
         self.cluster_id = self._made.cluster_id
         self._keys = self._load_keys()
         self.clients = {node.id: Client(f"unix://{node.socket}", timeout=10.0) for node in self._made.nodes}

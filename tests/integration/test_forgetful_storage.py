@@ -129,6 +129,30 @@ def test_a_file_bound_to_another_place_counts(tmp_path: Path, monkeypatch: pytes
     assert file_systems.forgets(tmp_path) == ""
 
 
+def test_a_database_that_is_a_link_to_another_name_counts(config: Path, tmp_path: Path) -> None:
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or file_systems.file_system_of(memory) != "tmpfs":
+        pytest.skip("NOT SHOWN: /dev/shm is no tmpfs that can be written to")
+    database = load_config(config).database
+    database.unlink(missing_ok=True)
+    database.symlink_to(memory / f"govraft-absent-{os.getpid()}.db")
+    assert "lies on tmpfs" in checks(config)[1]
+    # A link that leads nowhere is no traceback.
+    database.unlink()
+    database.symlink_to(database.name)
+    code, said = checks(config)
+    assert (code, "cannot tell on which file system" in said, "symbolic links" in said) == (2, True, True), said
+
+
+def test_a_bound_database_under_another_name_counts(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = load_config(config).database
+    other = database.rename(database.with_name("other.db"))
+    database.symlink_to(other)
+    monkeypatch.setattr(file_systems, "file_system_of", lambda path: "overlay" if path == other else "ext4")
+    assert "lies on overlay" in checks(config)[1]
+    assert "as overlay forgets" in allow_forgetful([config])
+
+
 # Real mounts.
 
 
@@ -146,11 +170,12 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(320)
 def test_the_tour_runs_on_a_tmpfs(mounted: list[str]) -> None:
     tour = [sys.executable, "-P", str(ROOT / "scripts" / "quickstart.py"), "--once", "--dir", f"{mounted[-1]}/c"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        [*mounted, *tour], check=False, capture_output=True, text=True, timeout=110, cwd=ROOT, env=environment
+        [*mounted, *tour], check=False, capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "`storage.unsafe_volatile = true` is written, as tmpfs forgets" in done.stdout + done.stderr
@@ -183,3 +208,66 @@ def test_a_local_cluster_runs_where_it_is_made(capsys: pytest.CaptureFixture[str
             assert "unsafe_volatile" in capsys.readouterr().out
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+OVERLAY = """
+set -e
+place="$0" lower="$1"; shift
+mkdir "$place/up" "$place/work" "$place/view"
+mount -t overlay govraft-test -o "lowerdir=$lower,upperdir=$place/up,workdir=$place/work" "$place/view"
+exec "$@"
+"""
+
+
+def on_overlay(place: Path, home: Path) -> list[str]:
+    """What to put before a command that is to find a writable view of `home` at `place/view`, in a namespace."""
+    if shutil.which("unshare") is None:
+        pytest.skip("NOT SHOWN on a real overlayfs: unshare is missing")
+    rights = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
+    prefix = ["unshare", *rights, "--propagation", "private", "/bin/sh", "-c", OVERLAY, str(place), str(home)]
+    done = subprocess.run([*prefix, "true"], check=False, capture_output=True, text=True)
+    for name in ("up", "work", "view"):
+        shutil.rmtree(place / name, ignore_errors=True)
+    if done.returncode != 0:
+        pytest.skip(f"NOT SHOWN on a real overlayfs: the kernel refuses to mount one here: {done.stderr}")
+    return prefix
+
+
+@pytest.mark.cluster
+def test_a_second_node_does_not_run_on_a_view_of_a_running_store(tmp_path: Path) -> None:
+    place = tmp_path / "o"
+    place.mkdir()
+    with Cluster(1) as cluster:
+        prefix = on_overlay(place, cluster.home)
+        cluster.start()
+        cluster.permit_all()
+        node = cluster.nodes["node-1"]
+        assert node.check("a")
+        view = place / "view" / node.config.relative_to(cluster.home)
+        program = [sys.executable, "-P", "-m", "govraft.cli.node", "run", "--config", str(view)]
+        done = subprocess.run([*prefix, *program], check=False, capture_output=True, text=True, timeout=100)
+        assert (done.returncode, "lies on overlay" in done.stderr) == (2, True), done.stderr
+        assert "storage.unsafe_volatile" in done.stderr and "Traceback" not in done.stderr
+        assert node.check("a")
+        assert not node.status()["storage"]["unsafe_volatile"]
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_is_thrown_away_runs_on_an_overlay(tmp_path: Path) -> None:
+    place, home = tmp_path / "o", tmp_path / "lower"
+    place.mkdir()
+    home.mkdir()
+    script = """
+import sys
+from pathlib import Path
+from govraft.testing.local_cluster import LocalCluster
+with LocalCluster(1, directory=Path(sys.argv[1])) as cluster:
+    cluster.start()
+    storage = cluster.nodes["node-1"].status()["storage"]
+    print(storage["file_system"], storage["unsafe_volatile"], storage["alarms"])
+"""
+    program = [sys.executable, "-P", "-c", script, str(place / "view" / "c")]
+    done = subprocess.run(
+        [*on_overlay(place, home), *program], check=False, capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout.startswith("overlay True ['unsafe_volatile: "), done.stdout + done.stderr
