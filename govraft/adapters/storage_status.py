@@ -27,10 +27,15 @@ class StorageStatus:
         self._log = real.with_name(real.name + "-wal")
         self._unsafe_volatile = unsafe_volatile
         self._alarms: list[str] = []
+        forgetful = ""
         try:
-            self._file_system = forgets_store(real) or file_system_of(real.parent)
+            forgetful = forgets_store(real)
+            self._file_system = forgetful or file_system_of(real.parent)
         except StorageError:
             self._file_system = "unknown"
+        if forgetful and not unsafe_volatile:
+            # It watches only; promoted, it would go on until it is started again, and then be refused.
+            self._alarms.append(f"unfit_to_vote: the store lies on {forgetful}; do not promote this node")
         if unsafe_volatile:
             self._alarms.append(f"unsafe_volatile: a voter may run on {self._file_system}, whether or not that forgets")
 

@@ -16,6 +16,7 @@ from integration.cluster_harness import Cluster
 
 from govraft import daemon, startup
 from govraft.adapters import file_systems
+from govraft.adapters.storage_status import StorageStatus
 from govraft.cli.cluster_creation import create_cluster
 from govraft.cli.cluster_plan import plan_cluster
 from govraft.cli.main import run
@@ -87,6 +88,8 @@ def test_an_observer_may(config: Path, on_tmpfs: str, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(startup, "load_genesis", observing)
     assert checks(config)[0] == 0
+    (alarm,) = StorageStatus(load_config(config).database, unsafe_volatile=False)()["alarms"]
+    assert alarm == f"unfit_to_vote: the store lies on {on_tmpfs}; do not promote this node"
 
 
 @pytest.mark.parametrize("lines", ["", "[storage]\nsnapshot_entries = 500\n"])
