@@ -109,11 +109,11 @@ class Registrar:
                 host.learn(self._epochs())
 
     def _is_stranded(self, host: Host) -> bool:
-        """Whether a running node, away for long, knows no present member but itself."""
+        """Whether a running node, away for long, knows no present member but itself, by its key."""
         if host.core is None:
             return False
-        others = {member.id for member in self.electorate.members} - {host.name}
-        return bool(others) and not others & {*host.core.epochs.member_ids}
+        others = {member.public_key for member in self.electorate.members if member.id != host.name}
+        return bool(others) and others.isdisjoint(member.public_key for member in host.core.pinned_members)
 
     def _to_be_run(self) -> Electorate:
         """The certified electorate; after a while the one that waits, perhaps for an ack by a new key."""
@@ -134,8 +134,8 @@ class Registrar:
         return self._world.watcher.chain.newest
 
     def spare(self) -> str | None:
-        """A node that is no member."""
-        present = {member.id for member in self._newest().members}
+        """A node that is no member, and whose removal is certified: until then its store may be needed."""
+        present = {member.id for electorate in (self._newest(), self.electorate) for member in electorate.members}
         free = [name for name in self._world.cast.names if name not in present]
         return self._rng.choice(free) if free else None
 
