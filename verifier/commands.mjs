@@ -6,7 +6,7 @@ import { AUTHORITY_ID, NODE_ID, ROLES, TIME_MAX_MS } from "./genesis.mjs";
 import { parseCanonicalJson } from "./json.mjs";
 import { anything, list, mapOf, nullable, oneOf, record, text, whole } from "./shapes.mjs";
 
-const PAYLOAD_BYTES_MAX = 65_536;
+const PAYLOAD_BYTES_MAX = 131_072;
 const TYPE = /^application\/vnd\.govraft\.([a-z_.]+)\.v1\+json$/;
 
 const hexDigest = text({ pattern: /^[0-9a-f]{64}$/ });

@@ -6,7 +6,7 @@ import { encodeJson, parseJson } from "./json.mjs";
 import { isValid, keyId } from "./keys.mjs";
 import { list, record, text } from "./shapes.mjs";
 
-const ENVELOPE_BYTES_MAX = 65_536;
+const ENVELOPE_BYTES_MAX = 131_072;
 const SIGNATURES_MAX = 64;
 
 /** An envelope's fields, as they stand in JSON. */

@@ -13,7 +13,7 @@ import { pack, unpack } from "./msgpack.mjs";
 import { binary, record, whole } from "./shapes.mjs";
 import { sectionDigest } from "./trie.mjs";
 
-const ENTRY_BYTES_MAX = 66_560;
+const ENTRY_BYTES_MAX = 132_096;
 const entryShape = record({ v: whole({ least: 1, most: 1 }), time: whole({ least: 0 }), envelope: binary() });
 const NAMED = ["author", "body", "cluster", "command", "epoch", "expires", "sequence"];
 

@@ -8,7 +8,7 @@ import { encodeJson, parseCanonicalJson } from "./json.mjs";
 import { boolean, list, nullable, oneOf, record, text, whole } from "./shapes.mjs";
 import { canonicalUid } from "./uids.mjs";
 
-const PAYLOAD_BYTES_MAX = 65_536;
+const PAYLOAD_BYTES_MAX = 131_072;
 export const PERMIT_LIFE_MOST_MS = 5 * 60 * 1000;
 const PERMIT_LIFE_LEAST_MS = 1000;
 const REASONS = [

@@ -12,6 +12,7 @@ import click
 from govraft.cli.input_files import read_text
 from govraft.cli.settings import Settings, SigningCommand
 from govraft.cli.submission import Submitter, emit_receipt
+from govraft.core.codec.canonical import pack_json
 from govraft.core.model.commands import (
     EnforcementCommand,
     Invalidate,
@@ -22,11 +23,13 @@ from govraft.core.model.commands import (
     TargetKind,
 )
 from govraft.core.model.ids import DOMAIN_ID_PATTERN, HEX_DIGEST_PATTERN, NODE_ID_PATTERN, parse_uid
-from govraft.core.model.limits import TARGETS
+from govraft.core.model.limits import ENVELOPE_BYTES, TARGETS
 from govraft.errors import InputError
 
 __all__ = ["invalidate", "isolate", "quarantine", "release", "revoke"]
 
+_TARGETS_BYTES = ENVELOPE_BYTES * 3 // 4 - 12 * 1024
+"""What is left of an envelope, base64 undone, beside a reason and the signatures of a threshold."""
 _KINDS = click.Choice([kind.value for kind in TargetKind])
 _FORMS = {
     TargetKind.NODE: (NODE_ID_PATTERN, "a node id"),
@@ -56,7 +59,8 @@ def _enforce(
     submitter = Submitter(settings)
     built = submitter.author.build(command, kind=TargetKind(kind), **named, reason=reason)
     receipt = submitter.run([built])
-    emit_receipt(settings, receipt, None if source is None else {"unchanged": submitter.unchanged})
+    told = None if source is None else {"targets": len(named["targets"]), "unchanged": submitter.unchanged}
+    emit_receipt(settings, receipt, told)
 
 
 def _check_form(target: str, kind: TargetKind) -> None:
@@ -74,7 +78,8 @@ def _read_targets(source: Path, kind: TargetKind) -> tuple[str, ...]:
         InputError: It cannot be read, names nothing or too much, or a line is no such id: nothing was signed.
     """
     found = set()
-    for number, line in enumerate(read_text(source).splitlines(), 1):
+    # Not `splitlines`: an id may hold other separators of lines.
+    for number, line in enumerate(read_text(source).removeprefix("\ufeff").split("\n"), 1):
         target = line.strip()
         if not target or target.startswith("#"):
             continue
@@ -85,6 +90,10 @@ def _read_targets(source: Path, kind: TargetKind) -> tuple[str, ...]:
         found.add(target)
     if not 1 <= len(found) <= TARGETS:
         raise InputError(f"`{source}` names {len(found)} targets, one command takes 1 to {TARGETS}; split the file")
+    size = len(pack_json(sorted(found)))
+    if size > _TARGETS_BYTES:
+        message = f"`{source}`: the {len(found)} targets take {size} bytes, one command has room for {_TARGETS_BYTES}"
+        raise InputError(f"{message}; split the file", code="limit_exceeded")
     return tuple(sorted(found))
 
 

@@ -33,6 +33,7 @@ from govraft.core.model import limits
 from govraft.core.model.authority import Role
 from govraft.core.model.commands import Command, command_name, decode_command, rules_needed
 from govraft.core.model.outcome import Rejected, Rejection
+from govraft.core.model.rules import RULES_WITH_LISTS
 from govraft.core.model.units import time_text
 from govraft.errors import DecodeError, InputError, LimitExceededError, SignatureError
 
@@ -79,7 +80,7 @@ def admit(
         time: WallMs of the machine at the entry.
         is_valid: Checks a signature.
     """
-    opened = _open(envelope)
+    opened = _open(envelope, state.rules)
     if isinstance(opened, Rejected):
         return opened
     signed = _verify(state, opened, is_valid)
@@ -110,9 +111,10 @@ def admit(
     )
 
 
-def _open(data: bytes) -> Envelope | Rejected:
-    if len(data) > limits.ENVELOPE_BYTES:
-        return Rejected(Rejection.ENVELOPE_TOO_LARGE, f"the limit is {limits.ENVELOPE_BYTES} bytes, split the command")
+def _open(data: bytes, rules: int) -> Envelope | Rejected:
+    most = limits.ENVELOPE_BYTES_RULES_1 if rules < RULES_WITH_LISTS else limits.ENVELOPE_BYTES
+    if len(data) > most:
+        return Rejected(Rejection.ENVELOPE_TOO_LARGE, f"the limit is {most} bytes, split the command")
     try:
         envelope = decode_envelope(data)
     except LimitExceededError as error:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from govraft.errors import require
 
-ENVELOPE_BYTES = 64 * 1024
+ENVELOPE_BYTES = 128 * 1024
+"""`TARGETS` with names of some 90 characters each fit, as base64 makes four bytes of three."""
+ENVELOPE_BYTES_RULES_1 = 64 * 1024
 ENTRY_BYTES = ENVELOPE_BYTES + 1024
 SIGNATURES_PER_ENVELOPE = 64
 COMMAND_ID_CHARS = 128
@@ -86,7 +88,7 @@ ENGINE_WINDOW_ENTRIES = 4_096
 """Newest journal entries that stay in memory, so that a follower that lags a little is fed without the disk."""
 ENGINE_WINDOW_BYTES = 16 * 1024 * 1024
 JOURNAL_READ_ENTRIES = 64
-"""Old entries read back from the store at once: at most 4 MiB, in the loop of the node."""
+"""Old entries read back from the store at once: at most 8 MiB, in the loop of the node."""
 SNAPSHOT_ENTRIES = 10_000
 """Applied entries between two snapshots."""
 SNAPSHOT_BYTES = 1024 * 1024 * 1024

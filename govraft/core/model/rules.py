@@ -8,15 +8,16 @@ ever, and all nodes change over at the same seq: the genesis names the first num
 | number | what came with it                                                                                      |
 |--------|--------------------------------------------------------------------------------------------------------|
 | 1      | everything up to the first change below                                                                |
-| 2      | quarantine, release, isolate, revoke and invalidate take a list of targets; a permit that names no     |
-|        | policy cannot be redeemed once anything is marked                                                      |
+| 2      | quarantine, release, isolate, revoke and invalidate take a list of targets, and an envelope has up to  |
+|        | 128 KiB; a permit that names no policy cannot be redeemed once anything is marked                      |
 """
 
 from __future__ import annotations
 
-__all__ = ["RULES_FIRST", "RULES_NEWEST", "explain_unknown_rules"]
+__all__ = ["RULES_FIRST", "RULES_NEWEST", "RULES_WITH_LISTS", "explain_unknown_rules"]
 
 RULES_FIRST = 1
+RULES_WITH_LISTS = 2
 RULES_NEWEST = 2
 """The newest number that this govraft can apply. `govraft init` writes it."""
 

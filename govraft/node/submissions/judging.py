@@ -100,7 +100,9 @@ class Judge:
         command = command_in(envelope)
         # SAFETY: what only later rules know is malformed by the state, which may be an old one, not by its form
         # (test_judging.py::test_what_later_rules_know_is_not_malformed_for_good).
-        is_later = command is not None and rules_needed(command) > self._machine.rules
+        is_later = command is not None and (
+            rules_needed(command) > self._machine.rules or examined.reason is Rejection.ENVELOPE_TOO_LARGE
+        )
         if examined.reason.ground is Ground.FORM and not is_later:
             return Judgement(Advice.REFUSE, None, examined)
         # SAFETY: who hears "stopped already" believes it; a release that this node has not seen may have made it

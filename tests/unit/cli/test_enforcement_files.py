@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,18 @@ def test_a_file_of_targets_is_one_command(cluster: Any, targets: Path) -> None:
     assert f"{B}" in again.out
 
 
+def test_a_thousand_agents_named_by_uuid_are_one_command(cluster: Any, tmp_path: Path) -> None:
+    """Their names hold what else ends a line somewhere, and the file begins with a mark of its byte order."""
+    names = [f'Agent::"{uuid.uuid4()}\u2028"' for _ in range(1000)]
+    (tmp_path / "targets").write_text("\ufeff" + "\r\n".join(names), encoding="utf-8")
+    assert cluster("rules", "raise", "2").code == 0
+    before = cluster.node.machine.seq
+    done = cluster("quarantine", "subject", "--from", tmp_path / "targets", *REASON, "-o", "json")
+    assert (done.code, done.data["targets"], done.data["unchanged"]) == (0, 1000, []), done.err
+    assert cluster.node.machine.seq == before + 1
+    assert len(cluster.node.machine.marked) == 1000
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -38,6 +51,7 @@ def test_a_file_of_targets_is_one_command(cluster: Any, targets: Path) -> None:
         ("# nothing\n", "names 0 targets"),
         ("".join(f'Agent::"{number}"\n' for number in range(1001)), "names 1001 targets"),
         (f"{A}\nnobody\n", "line 2"),
+        ("".join(f'Agent::"{number:0100}"\n' for number in range(1000)), "bytes, one command has room for"),
     ],
 )
 def test_a_file_that_names_no_targets_is_2(cluster: Any, tmp_path: Path, text: str, says: str) -> None:

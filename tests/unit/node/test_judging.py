@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from govraft.core.machine.machine import Machine
+from govraft.core.model import limits
 from govraft.core.model.commands import Quarantine, TargetKind
 from govraft.core.model.reasons import Reason
 from govraft.node.gate import Standing
@@ -29,3 +30,5 @@ def test_what_later_rules_know_is_not_malformed_for_good(rules: int, advice: Adv
     envelope = cluster.sign(Quarantine(**cluster.header(), **OF_TWO), "olga")
     assert judge.judge(envelope).advice is advice
     assert judge.judge(envelope[:-1]).advice is Advice.REFUSE
+    long = cluster.sign(Quarantine(**cluster.header(), **OF_TWO | {"reason": "x" * 1_000}), "olga")
+    assert judge.judge(long[:-1] + b" " * limits.ENVELOPE_BYTES_RULES_1 + long[-1:]).advice is advice

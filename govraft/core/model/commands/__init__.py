@@ -57,7 +57,7 @@ from govraft.core.model.commands.proposals import (
     proposal_digest,
 )
 from govraft.core.model.limits import ENVELOPE_BYTES
-from govraft.core.model.rules import RULES_FIRST
+from govraft.core.model.rules import RULES_FIRST, RULES_WITH_LISTS
 from govraft.errors import DecodeError
 
 __all__ = [
@@ -215,7 +215,7 @@ def required_role(command: Command) -> Role:
 
 def rules_needed(command: Command) -> int:
     """The number of the rules from which on a command of this shape exists; below it, it is malformed."""
-    return 2 if isinstance(command, EnforcementCommand) and command.targets else RULES_FIRST
+    return RULES_WITH_LISTS if isinstance(command, EnforcementCommand) and command.targets else RULES_FIRST
 
 
 def encode_command(command: Command) -> bytes:

@@ -10,10 +10,12 @@ import pytest
 
 from govraft.core.codec.canonical import pack_json
 from govraft.core.codec.envelope import pae, seal
+from govraft.core.machine.entry import encode_entry
+from govraft.core.machine.machine import Machine
 from govraft.core.model import limits
 from govraft.core.model.commands import PolicyActivate, Revoke, TargetKind, encode_command, payload_type
 from govraft.core.model.outcome import Rejection
-from govraft.testing.sample import seeded_key
+from govraft.testing.sample import CREATED, SampleCluster, seeded_key
 
 KIND = "application/vnd.govraft.revoke.v1+json"
 
@@ -151,6 +153,16 @@ def test_policy_commands_take_policy_authorities(bench: Any) -> None:
     command = bench.command(PolicyActivate, version=1, digest="0" * 64)
     assert bench.do(command, "olga", "rita") == "threshold_unmet"
     assert bench.do(command, "paula") == "policy_unknown"
+
+
+@pytest.mark.parametrize(("rules", "most"), [(1, limits.ENVELOPE_BYTES_RULES_1), (2, limits.ENVELOPE_BYTES)])
+def test_how_long_an_envelope_may_be_is_a_matter_of_the_rules(rules: int, most: int) -> None:
+    cluster = SampleCluster(rules=rules)
+    envelope = cluster.sign(Revoke(**cluster.header(), kind=TargetKind.SUBJECT, id='Agent::"a"', reason="r"), "olga")
+    for size, code in ((most, "applied"), (most + 1, "envelope_too_large")):
+        padded = envelope[:-1] + b" " * (size - len(envelope)) + envelope[-1:]
+        machine = Machine(cluster.genesis)
+        assert machine.apply(encode_entry(CREATED + 1, padded)).outcome.code == code
 
 
 def test_the_first_failure_is_the_answer(bench: Any) -> None:
