@@ -66,9 +66,13 @@ class Proposer:
         others = self._changes - {name}
         return not others and self._convergence.epochs.uncertified is None
 
+    def holds(self, name: bytes) -> bool:
+        """Whether that command is queued, or proposed and not yet applied."""
+        return name in self._flight or name in self.queue
+
     def unfit(self, name: bytes, change: Command | None) -> Unfit | None:
         """Why a change of the electorate is not proposed; None if it may be, or already is."""
-        if change is None or name in self._flight or name in self.queue:
+        if change is None or self.holds(name):
             return None
         convergence, now = self._convergence, self._clock.boottime()
         if isinstance(change, ClusterRules):
@@ -77,7 +81,7 @@ class Proposer:
 
     def enqueue(self, name: bytes, envelope: bytes, authors: tuple[str, ...], *, is_change: bool) -> None:
         """Let a command wait for the next batch, if there is room for it."""
-        if name in self._flight or name in self.queue or len(self.queue) >= limits.PENDING_SUBMITS:
+        if self.holds(name) or len(self.queue) >= limits.PENDING_SUBMITS:
             return
         if self._shares.has_room(authors, limits.PENDING_SUBMITS_OF_ONE):
             self.queue[name] = _Queued(envelope, authors)
@@ -115,13 +119,17 @@ class Proposer:
         self._changes &= self.queue.keys()
         batch = deque(self.queue.items())
         size = 0
-        while batch and len(self._flight) < limits.PROPOSAL_BATCH_ENTRIES and size < limits.PROPOSAL_BATCH_BYTES:
+        while batch and len(self._flight) < limits.PROPOSAL_BATCH_ENTRIES:
             name, queued = batch.popleft()
             entry = pack({"envelope": queued.envelope, "time": self._clock.wall(), "v": 1})
+            size += len(entry)
+            # SAFETY: no node may allow until all of a batch is applied everywhere: a batch takes no longer than the
+            # longest command alone (test_submissions.py::test_long_commands_are_no_batch).
+            if self._flight and size > limits.ENTRY_BYTES:
+                return
             try:
                 sequencer.propose(entry)
             except AvailabilityError:
                 return
             self._dequeue(name)
             self._flight[name] = None
-            size += len(entry)
