@@ -393,7 +393,7 @@ ENFORCEMENT_MUTANTS = (
         "a command that is queued is not judged each time it is sent again",
         "govraft/node/submissions/submissions.py",
         "if self._proposer.holds(name):",
-        "if self._proposer.holds(b\"\"):",
+        'if self._proposer.holds(b""):',
         ("tests/unit/node/test_submissions.py",),
     ),
     Mutant(
