@@ -392,8 +392,8 @@ ENFORCEMENT_MUTANTS = (
         "queued-command-judged-again",
         "a command that is queued is not judged each time it is sent again",
         "govraft/node/submissions/submissions.py",
-        "if self._proposer.holds(name):",
-        'if self._proposer.holds(b""):',
+        "if self._proposer.holds(name) or not",
+        'if self._proposer.holds(b"") or not',
         ("tests/unit/node/test_submissions.py",),
     ),
     Mutant(

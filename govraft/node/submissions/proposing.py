@@ -70,6 +70,11 @@ class Proposer:
         """Whether that command is queued, or proposed and not yet applied."""
         return name in self._flight or name in self.queue
 
+    def has_room(self, authors: tuple[str, ...]) -> bool:
+        """Whether one more command of these authors may wait."""
+        is_full = len(self.queue) >= limits.PENDING_SUBMITS
+        return not is_full and self._shares.has_room(authors, limits.PENDING_SUBMITS_OF_ONE)
+
     def unfit(self, name: bytes, change: Command | None) -> Unfit | None:
         """Why a change of the electorate is not proposed; None if it may be, or already is."""
         if change is None or self.holds(name):
@@ -81,9 +86,7 @@ class Proposer:
 
     def enqueue(self, name: bytes, envelope: bytes, authors: tuple[str, ...], *, is_change: bool) -> None:
         """Let a command wait for the next batch, if there is room for it."""
-        if self.holds(name) or len(self.queue) >= limits.PENDING_SUBMITS:
-            return
-        if self._shares.has_room(authors, limits.PENDING_SUBMITS_OF_ONE):
+        if not self.holds(name) and self.has_room(authors):
             self.queue[name] = _Queued(envelope, authors)
             self._changes |= {name} if is_change else set()
             self._shares.take(authors)

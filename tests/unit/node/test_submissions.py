@@ -374,6 +374,23 @@ def test_a_command_that_is_queued_is_not_judged_again(sim, monkeypatch):
     assert worked(sim) == ["c1"]
 
 
+def test_what_there_is_no_room_for_is_not_judged(sim, monkeypatch):
+    """Its node sends it again and again: judging all of it each time would be all that the leader does."""
+    monkeypatch.setattr(limits, "PENDING_SUBMITS_OF_ONE", 2)
+    leader = sim.leader.core
+    judged, examine = [], leader.machine.examine
+    monkeypatch.setattr(leader.machine, "examine", lambda *given: judged.append(given) or examine(*given))
+    for _ in range(3):
+        for number in range(5):
+            leader.on_frame("node-3", SUBMISSION, forwarded(sim.put(f"c{number}")))
+    assert len(judged) == 2
+    rejected = leader.convergence.rejected_messages
+    leader.on_frame("node-3", SUBMISSION, forwarded(b"{}"))
+    assert leader.convergence.rejected_messages == rejected + 1
+    sim.step(300)
+    assert worked(sim) == ["c0", "c1"]
+
+
 def test_the_queue_of_a_leader_is_bounded(sim, monkeypatch):
     monkeypatch.setattr(limits, "PENDING_SUBMITS", 2)
     for number in range(5):
