@@ -374,9 +374,9 @@ ENFORCEMENT_MUTANTS = (
     ),
     Mutant(
         "long-commands-make-a-batch",
-        "a batch takes no longer than the longest command alone",
+        "a batch is small enough to be applied within a moment",
         "govraft/node/submissions/proposing.py",
-        "if self._flight and size > limits.ENTRY_BYTES:",
+        "if self._flight and size > limits.ROUND_BYTES:",
         "if self._flight and size > limits.PROPOSAL_BATCH_BYTES:",
         ("tests/unit/node/test_submissions.py",),
     ),

@@ -73,6 +73,9 @@ SOCKET_PATH_BYTES = 107 - len(".new")
 FRAME_BYTES = 1024 * 1024
 PROPOSAL_BATCH_ENTRIES = 1_000
 PROPOSAL_BATCH_BYTES = 512 * 1024
+ROUND_BYTES = 32 * 1024
+"""Of what the leader proposes at a time, unless one command alone is longer: until all of it is applied and certified
+no node may allow, and a command of 30 KiB may change a thousand records."""
 APPLIED_PER_TURN = 64
 APPLIED_BYTES_PER_TURN = 16 * 1024
 """Committed entries that one turn of a node applies: what else has happened meanwhile comes in between. An entry that

@@ -126,9 +126,9 @@ class Proposer:
             name, queued = batch.popleft()
             entry = pack({"envelope": queued.envelope, "time": self._clock.wall(), "v": 1})
             size += len(entry)
-            # SAFETY: no node may allow until all of a batch is applied everywhere: a batch takes no longer than the
-            # longest command alone (test_submissions.py::test_long_commands_are_no_batch).
-            if self._flight and size > limits.ENTRY_BYTES:
+            # SAFETY: no node may allow until all of a batch is applied everywhere
+            # (test_submissions.py::test_long_commands_are_no_batch).
+            if self._flight and size > limits.ROUND_BYTES:
                 return
             try:
                 sequencer.propose(entry)

@@ -356,7 +356,7 @@ def test_long_commands_are_no_batch(sim):
     assert len(rounds) > 1
     for last in rounds:
         size = sum(entries[item["seq"] - 2] for item in told if item["certified_seq"] == last)
-        assert size <= limits.ENTRY_BYTES
+        assert size <= limits.ROUND_BYTES
 
 
 def test_a_command_that_is_queued_is_not_judged_again(sim, monkeypatch):
