@@ -24,7 +24,8 @@ own store is late rules nothing out: two lost stores would vouch for each other.
 voters have answered, as when no store of a new cluster was there before.
 
 A change of the electorate is certified by a quorum of the electorate before it, so its seq is among those that are
-named, or it is not certified. Whoever reaches that seq counts the voters after it, once it holds the certificate.
+named, or it is not certified. Whoever reaches that seq counts the voters before it and those after it, until it holds
+the certificate.
 
 A store starts as settled or as silent; only the first is ever left for mute.
 
@@ -243,18 +244,27 @@ class LateStore:
 
     def _floor(self) -> int | None:
         """The least seq that may be acked, 0 for any; None while that is not known."""
-        electorate, own = self._epochs.certified, (self._epochs.node_id, self._epochs.public_key)
-        others = [(voter.id, voter.public_key) for voter in electorate.voters if (voter.id, voter.public_key) != own]
-        told = {key: self._told[key] for key in others if key in self._told}
+        own = (self._epochs.node_id, self._epochs.public_key)
+        told: dict[tuple[str, bytes], AckedAnswer] = {}
+        lacking = ""
+        # SAFETY: by the electorate after a change other voters count, whether or not its certificate has arrived; to
+        # wait for that would be for ever if this node must help to make it
+        # (test_late_store.py::test_the_voters_after_a_change_count, ::test_a_change_that_late_stores_must_certify).
+        for electorate in self._epochs.speakers:
+            others = [(voter.id, voter.public_key) for voter in electorate.voters]
+            others = [key for key in others if key != own]
+            answers = {key: self._told[key] for key in others if key in self._told}
+            told |= answers
+            vouching, needed = sum(not answer.forgetful for answer in answers.values()), enough(electorate)
+            # SAFETY: one voter of every quorum that certified anything is among those that vouch
+            # (test_late_store.py::test_too_few_answers_settle_nothing,
+            # ::test_two_lost_stores_do_not_vouch_for_each_other).
+            if vouching < needed and not (others and len(answers) == len(others)):
+                heard = f"{vouching} of {needed} other voters whose stores are whole"
+                lacking = lacking or f"store is late: {heard} have told what they acked"
         self.contradicted_by = tuple(key[0] for key, answer in told.items() if self._contradicts(answer))
-        vouching = sum(1 for answer in told.values() if not answer.forgetful)
-        needed = enough(electorate)
-        # SAFETY: one voter of every quorum that certified anything is among those that vouch
-        # (test_late_store.py::test_too_few_answers_settle_nothing, ::test_two_lost_stores_do_not_vouch_for_each_other).
-        if vouching < needed and not (others and len(told) == len(others)):
-            self.waits_for = (
-                f"store is late: {vouching} of {needed} other voters whose stores are whole have told what they acked"
-            )
+        if lacking:
+            self.waits_for = lacking
             return None
         # SAFETY: a lineage that lacks what another voter signed may be a second one
         # (test_late_store.py::test_a_root_that_differs_keeps_the_store_late).
@@ -266,11 +276,6 @@ class LateStore:
         floor = max(answer.seq for answer in told.values())
         if floor > self._machine.seq:
             self.waits_for = f"store is late: this node holds seq {self._machine.seq}, others have acked seq {floor}"
-            return None
-        # SAFETY: by the electorate after a change other voters count
-        # (test_late_store.py::test_the_voters_after_a_change_count).
-        if self._epochs.uncertified is not None:
-            self.waits_for = f"store is late: the change of members at seq {self._epochs.uncertified} is not certified"
             return None
         return floor
 

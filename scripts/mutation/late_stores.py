@@ -24,8 +24,8 @@ STORE_MUTANTS = (
         "late-store-counts-forgetful-answers",
         "★ an answer of a node whose own store is late rules nothing out",
         _LATE,
-        "vouching = sum(1 for answer in told.values() if not answer.forgetful)",
-        "vouching = len(told)",
+        "vouching, needed = sum(not answer.forgetful for answer in answers.values()), enough(electorate)",
+        "vouching, needed = len(answers), enough(electorate)",
         _TESTS,
     ),
     Mutant(

@@ -56,7 +56,7 @@ from govraft.adapters.engine.membership import Membership, sort_members
 from govraft.adapters.engine.pinned import SyncObj, SyncObjConf, Transport
 from govraft.adapters.engine.state import EngineNode
 from govraft.adapters.engine.timing import EngineTiming
-from govraft.core.model.limits import APPLIED_PER_TURN, PROPOSAL_BATCH_BYTES
+from govraft.core.model.limits import APPLIED_BYTES_PER_TURN, APPLIED_PER_TURN, PROPOSAL_BATCH_BYTES
 from govraft.errors import InvariantViolation, require
 
 __all__ = ["ContainedEngine"]
@@ -193,9 +193,11 @@ class ContainedEngine(Membership, Following, SyncObj):  # type: ignore[misc] # t
 
     def _hand_on(self) -> None:
         end = min(self._SyncObj__raftCommitIndex, self._SyncObj__raftLastApplied + self.turn_entries)
-        while self._SyncObj__raftLastApplied < end:
+        size = 0
+        while self._SyncObj__raftLastApplied < end and size < APPLIED_BYTES_PER_TURN:
             self._SyncObj__raftLastApplied += 1
             payload, index, term = self._journal[self._SyncObj__raftLastApplied]
+            size += len(payload)
             if payload != NO_OP:
                 self._apply((payload, index, term))
 

@@ -44,6 +44,7 @@ from govraft.adapters.engine.frames import AppendEntries, Message, PreVote, Requ
 from govraft.adapters.engine.progress import Progress
 from govraft.adapters.engine.replication import Replication
 from govraft.adapters.engine.state import CANDIDATE, FOLLOWER, EngineNode
+from govraft.core.model.limits import APPLIED_BYTES_PER_TURN
 
 __all__ = ["Membership", "sort_members"]
 
@@ -112,9 +113,10 @@ class Membership(Replication):
             return
         # SAFETY: what lies beyond a change is for the majority of the electorate that it makes
         # (test_engine_epochs.py::test_nothing_is_committed_beyond_a_change_that_is_not_certified).
-        end = min(reached, index + self.turn_entries)
-        while index < end and self._is_state_in_step:
+        end, size = min(reached, index + self.turn_entries), 0
+        while index < end and size < APPLIED_BYTES_PER_TURN and self._is_state_in_step:
             index += 1
+            size += len(self._journal[index][0])
             self._SyncObj__raftCommitIndex = index
             self._hand_on()
         if index > before:

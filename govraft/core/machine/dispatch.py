@@ -100,6 +100,7 @@ from govraft.core.model.commands import (
     DomainCreate,
     DomainMove,
     DomainRemove,
+    EnforcementCommand,
     EntityDelete,
     EntityPatch,
     EntityPut,
@@ -197,7 +198,8 @@ def requirement(state: State, command: Command) -> Requirement | Rejected:
 def handle(state: State, command: Command, context: Context) -> Changes | Rejected:
     """Let a command's handler decide."""
     result = HANDLERS[type(command)].decide(state, command, context)
-    if isinstance(result, Changes) and state.entities.marks:
+    # What marks replaces nothing, and to ask for the domain of a thousand targets takes long.
+    if isinstance(result, Changes) and state.entities.marks and not isinstance(command, EnforcementCommand):
         required = requirement(state, command)
         if isinstance(required, Requirement):
             end_invalidations(state, command, required.domain, result)

@@ -35,16 +35,33 @@ class TrieLeaf:
 
 
 class TrieBranch:
-    """A subtree with two keys or more; one side may be empty."""
+    """A subtree with two keys or more; one side may be empty.
 
-    __slots__ = ("digest", "left", "right")
+    Its digest is computed when it is first asked for: many changes at once make many branches that nobody asks.
+    """
+
+    __slots__ = ("known", "left", "right")
 
     def __init__(self, left: Node, right: Node) -> None:
         self.left = left
         self.right = right
-        empty = EMPTY_DIGEST
-        sides = (empty if left is None else left.digest) + (empty if right is None else right.digest)
-        self.digest: bytes = sha256(b"\x01" + sides).digest()
+        self.known: bytes | None = None
+        """The digest, once somebody has asked for it."""
+
+    @property
+    def digest(self) -> bytes:
+        """Digest of the subtree: 32 bytes."""
+        waiting = [self]
+        while self.known is None:
+            branch = waiting[-1]
+            sides = (branch.left, branch.right)
+            unknown = [side for side in sides if isinstance(side, TrieBranch) and side.known is None]
+            if unknown:
+                waiting += unknown
+            else:
+                branch.known = sha256(b"\x01" + node_digest(branch.left) + node_digest(branch.right)).digest()
+                waiting.pop()
+        return self.known
 
 
 Node = TrieLeaf | TrieBranch | None

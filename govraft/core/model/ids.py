@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from govraft.core.model.limits import COMMAND_ID_CHARS, ENTITY_UID_CHARS
@@ -50,6 +51,10 @@ _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u
 _WRITTEN = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0", '"': '\\"', "\\": "\\\\"}
 
 
+_UIDS_REMEMBERED = 4_096
+"""A list of targets asks for each of its uids many times over."""
+
+
 class EntityUid(NamedTuple):
     """A Cedar entity uid.
 
@@ -66,6 +71,7 @@ class EntityUid(NamedTuple):
         return f'{self.type}::"{_UNSAFE.sub(_write_escape, self.id)}"'
 
 
+@lru_cache(maxsize=_UIDS_REMEMBERED)
 def parse_uid(text: str) -> EntityUid:
     """Read a uid in any spelling that Cedar accepts, except white space around `::`.
 
@@ -89,6 +95,7 @@ def parse_uid(text: str) -> EntityUid:
     return uid
 
 
+@lru_cache(maxsize=_UIDS_REMEMBERED)
 def canonical_uid(text: str) -> str:
     """The canonical spelling of a uid. Raises `DecodeError` as `parse_uid`."""
     return str(parse_uid(text))

@@ -75,8 +75,13 @@ SOCKET_PATH_BYTES = 107 - len(".new")
 FRAME_BYTES = 1024 * 1024
 PROPOSAL_BATCH_ENTRIES = 1_000
 PROPOSAL_BATCH_BYTES = 512 * 1024
+ROUND_BYTES = 32 * 1024
+"""Of what the leader proposes at a time, unless one command alone is longer: until all of it is applied and certified
+no node may allow, and a command of 30 KiB may change a thousand records."""
 APPLIED_PER_TURN = 64
-"""Committed entries that one turn of a node applies: what else has happened meanwhile comes in between."""
+APPLIED_BYTES_PER_TURN = 16 * 1024
+"""Committed entries that one turn of a node applies: what else has happened meanwhile comes in between. An entry that
+is long takes long: one may change a thousand records."""
 PENDING_SUBMITS = 4_096
 PENDING_SUBMITS_OF_ONE = 1_024
 """Of one authority. More may come, but only when these are done."""

@@ -117,7 +117,11 @@ class Judge:
         return Judgement(Advice.WAIT if after.may_pass else Advice.UNSURE, command, examined)
 
     def authors_of(self, envelope: bytes) -> tuple[str, ...]:
-        """Key ids of the authorities and members that signed an envelope which was examined and found good."""
+        """Key ids of the authorities and members that signed an envelope, or say so as long as nobody has examined it.
+
+        Raises:
+            InputError: It is no envelope.
+        """
         # SAFETY: members too: one that anchors or redeems without end fills its own places only
         # (test_review_issue_governance.py::test_one_member_leaves_places_for_the_others).
         sections = self._machine.sections["authorities"] + self._machine.sections["electorate"]

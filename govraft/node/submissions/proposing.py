@@ -66,9 +66,18 @@ class Proposer:
         others = self._changes - {name}
         return not others and self._convergence.epochs.uncertified is None
 
+    def holds(self, name: bytes) -> bool:
+        """Whether that command is queued, or proposed and not yet applied."""
+        return name in self._flight or name in self.queue
+
+    def has_room(self, authors: tuple[str, ...]) -> bool:
+        """Whether one more command of these authors may wait."""
+        is_full = len(self.queue) >= limits.PENDING_SUBMITS
+        return not is_full and self._shares.has_room(authors, limits.PENDING_SUBMITS_OF_ONE)
+
     def unfit(self, name: bytes, change: Command | None) -> Unfit | None:
         """Why a change of the electorate is not proposed; None if it may be, or already is."""
-        if change is None or name in self._flight or name in self.queue:
+        if change is None or self.holds(name):
             return None
         convergence, now = self._convergence, self._clock.boottime()
         if isinstance(change, ClusterRules):
@@ -77,9 +86,7 @@ class Proposer:
 
     def enqueue(self, name: bytes, envelope: bytes, authors: tuple[str, ...], *, is_change: bool) -> None:
         """Let a command wait for the next batch, if there is room for it."""
-        if name in self._flight or name in self.queue or len(self.queue) >= limits.PENDING_SUBMITS:
-            return
-        if self._shares.has_room(authors, limits.PENDING_SUBMITS_OF_ONE):
+        if not self.holds(name) and self.has_room(authors):
             self.queue[name] = _Queued(envelope, authors)
             self._changes |= {name} if is_change else set()
             self._shares.take(authors)
@@ -115,13 +122,17 @@ class Proposer:
         self._changes &= self.queue.keys()
         batch = deque(self.queue.items())
         size = 0
-        while batch and len(self._flight) < limits.PROPOSAL_BATCH_ENTRIES and size < limits.PROPOSAL_BATCH_BYTES:
+        while batch and len(self._flight) < limits.PROPOSAL_BATCH_ENTRIES:
             name, queued = batch.popleft()
             entry = pack({"envelope": queued.envelope, "time": self._clock.wall(), "v": 1})
+            size += len(entry)
+            # SAFETY: no node may allow until all of a batch is applied everywhere
+            # (test_submissions.py::test_long_commands_are_no_batch).
+            if self._flight and size > limits.ROUND_BYTES:
+                return
             try:
                 sequencer.propose(entry)
             except AvailabilityError:
                 return
             self._dequeue(name)
             self._flight[name] = None
-            size += len(entry)

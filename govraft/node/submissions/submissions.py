@@ -194,6 +194,9 @@ class Submissions:
         # was (test_submissions.py::test_who_does_not_lead_proposes_nothing_for_others).
         if not sequencer.is_leader or name != digest("envelope", envelope) or type(at_least) is not int:
             return
+        # It is sent again until it is applied: judging it each time would take longer than applying it.
+        if self._proposer.holds(name) or not self._proposer.has_room(self._judge.authors_of(envelope)):
+            return
         judgement = self._judge.judge(envelope, at_least)
         rejected = judgement.rejected
         if judgement.command is None or judgement.advice is not Advice.PROPOSE:

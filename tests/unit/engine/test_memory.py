@@ -63,6 +63,8 @@ def run(*, window: int | None, entries: int = ENTRIES) -> tuple[int, int, int]:
     while sequencer.last_index < entries:
         now[0] += 0.02
         sequencer.turn()
+        while sequencer.has_more:
+            sequencer.turn()
         for _ in range(100):
             sequencer.propose(entry(sequencer.last_index + 1))
         sequencer.turn()

@@ -11,6 +11,7 @@ from govraft.adapters.engine import EngineTiming, PysyncobjSequencer
 from govraft.adapters.engine import following as following_module
 from govraft.adapters.engine import sequencer as sequencer_module
 from govraft.adapters.engine.frames import (
+    NO_OP,
     REGULAR,
     AppendEntries,
     Message,
@@ -23,7 +24,7 @@ from govraft.adapters.engine.frames import (
     encode_frame,
 )
 from govraft.adapters.engine.progress import WINDOW_BYTES
-from govraft.core.model.limits import ENTRY_BYTES, FRAME_BYTES
+from govraft.core.model.limits import APPLIED_BYTES_PER_TURN, ENTRY_BYTES, FRAME_BYTES
 from govraft.errors import AvailabilityError, InputError, InvariantViolation, LimitExceededError
 from govraft.ports.sequencer import JournalOp, Sequencer
 from govraft.ports.store import HardState, JournalEntry
@@ -70,6 +71,30 @@ def test_one_turn_hands_on_only_so_many(timing: EngineTiming) -> None:
     assert counts[0][:2] == (2, True)
     assert (5, False, False) in counts
     assert [entry for _, _, entry in single.applied] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_one_turn_hands_on_only_so_many_bytes(timing: EngineTiming) -> None:
+    """A long entry takes long: none of those that follow it is handed on in the same turn."""
+    for voters in (["a"], ["a", "b"]):
+        single = Single(timing, voters)
+        sequencer = single.sequencer
+        sequencer.turn()
+        if len(voters) == 1:
+            sequencer.made_durable(sequencer.mark())
+            sequencer.turn()
+            for number in range(4):
+                sequencer.propose(b"%d" % number * APPLIED_BYTES_PER_TURN)
+            sequencer.made_durable(sequencer.mark())
+        else:
+            entries = ((1, NO_OP), *((1, REGULAR + b"%d" % number * APPLIED_BYTES_PER_TURN) for number in range(4)))
+            message = AppendEntries(term=1, commit_index=5, prev_index=0, prev_term=0, entries=entries)
+            sequencer.link("b", True)  # noqa: FBT003 - the port's signature
+            sequencer.receive("b", encode_frame(message))
+        counts = []
+        while not counts or sequencer.has_more:
+            sequencer.turn()
+            counts.append(len(single.applied))
+        assert counts == [1, 2, 3, 4], voters
 
 
 def test_a_leader_commits_nothing_above_what_it_has_yet_to_hand_on(timing: EngineTiming) -> None:
@@ -150,6 +175,8 @@ def test_proposals_are_bounded(timing: EngineTiming, monkeypatch: pytest.MonkeyP
     assert (caught.value.code, caught.value.definite) == ("queue_full", True)
     assert single.sequencer.last_index == before + 3
     single.sequencer.turn()
+    while single.sequencer.has_more:
+        single.sequencer.turn()
     monkeypatch.setattr(sequencer_module, "ENGINE_BACKLOG_BYTES", 1000)
     single.sequencer.propose(bytes(900))
     with pytest.raises(AvailabilityError):

@@ -392,6 +392,12 @@ class Signing:
         command = Quarantine(**self.header(command_id), kind=kind, id=target, reason="test")
         return self.envelope(command, "operator-1")
 
+    def quarantine_all(self, command_id: str, targets: list[str]) -> bytes:
+        """A signed list of subjects."""
+        named = tuple(sorted(targets))
+        command = Quarantine(**self.header(command_id), kind=TargetKind.SUBJECT, targets=named, reason="test")
+        return self.envelope(command, "operator-1")
+
     def lift(self, command_id: str, target: str) -> bytes:
         """A signed command that ends the quarantine of a subject."""
         command = Release(**self.header(command_id), kind=TargetKind.SUBJECT, id=target, reason="test")

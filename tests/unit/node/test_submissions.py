@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 from sim_cluster import LEASE_MS, SimCluster, raw
 from simulation.checkers import history
@@ -340,6 +342,53 @@ def test_a_batch_is_bounded(sim, monkeypatch):
         rounds.add(sim.leader.core.machine.seq)
     assert rounds >= {3, 5, 6}
     assert not rounds & {4}, "two at a time, and the next two once those are certified"
+
+
+def test_long_commands_are_no_batch(sim):
+    """Each changes a thousand records: applied together they would close the gate for seconds."""
+    lists = [sim.quarantine_all(f"c{n}", [f'A::"{n}.{place:03}"' for place in range(1000)]) for n in range(4)]
+    answers = [sim.submit(sim.leader.id, envelope) for envelope in lists]
+    answers += [sim.submit(sim.leader.id, sim.put(f"p{n}")) for n in range(4)]
+    sim.run_until(lambda: all(answers))
+    told = [answer[0] for answer in answers]
+    rounds = Counter(item["certified_seq"] for item in told)
+    entries = [len(sim.leader.core.entry(seq)) for seq in range(2, 10)]
+    assert len(rounds) > 1
+    for last in rounds:
+        size = sum(entries[item["seq"] - 2] for item in told if item["certified_seq"] == last)
+        assert size <= limits.ROUND_BYTES
+
+
+def test_a_command_that_is_queued_is_not_judged_again(sim, monkeypatch):
+    leader = sim.leader.core
+    envelope = sim.quarantine("c1")
+    leader.on_frame("node-3", SUBMISSION, forwarded(envelope))
+    judged = []
+    monkeypatch.setattr(leader.machine, "examine", lambda *given: judged.append(given))
+    leader.on_frame("node-3", SUBMISSION, forwarded(envelope))
+    leader.settle()
+    leader.on_frame("node-3", SUBMISSION, forwarded(envelope))
+    assert not judged
+    monkeypatch.undo()
+    sim.step(300)
+    assert worked(sim) == ["c1"]
+
+
+def test_what_there_is_no_room_for_is_not_judged(sim, monkeypatch):
+    """Its node sends it again and again: judging all of it each time would be all that the leader does."""
+    monkeypatch.setattr(limits, "PENDING_SUBMITS_OF_ONE", 2)
+    leader = sim.leader.core
+    judged, examine = [], leader.machine.examine
+    monkeypatch.setattr(leader.machine, "examine", lambda *given: judged.append(given) or examine(*given))
+    for _ in range(3):
+        for number in range(5):
+            leader.on_frame("node-3", SUBMISSION, forwarded(sim.put(f"c{number}")))
+    assert len(judged) == 2
+    rejected = leader.convergence.rejected_messages
+    leader.on_frame("node-3", SUBMISSION, forwarded(b"{}"))
+    assert leader.convergence.rejected_messages == rejected + 1
+    sim.step(300)
+    assert worked(sim) == ["c0", "c1"]
 
 
 def test_the_queue_of_a_leader_is_bounded(sim, monkeypatch):
