@@ -25,7 +25,7 @@ class Following(Elections):
             # term could never come back to a leader whose followers are all content.
             self._answer(node, message, self._journal.last_index + 1)
             return
-        if message.term == self._SyncObj__raftCurrentTerm and self._leader_of_term not in (None, node.id):
+        if message.term == self._SyncObj__raftCurrentTerm and self._is_led_by_another(node):
             self.faults["second_leader_in_term"] += 1
             return
         self.adopt_term(message.term)
@@ -37,6 +37,15 @@ class Following(Elections):
         if self._is_anchored(node, message) and self._merge(message):
             self._advance_commit(message)
             self._answer(node, message, message.prev_index + len(message.entries) + 1, success=True)
+
+    def _is_led_by_another(self, node: EngineNode) -> bool:
+        """Whether somebody else leads this term: this member itself, or who was first to say so and still speaks."""
+        if self._leader_of_term in (None, node.id):
+            return False
+        # SAFETY: for progress. Whoever claims a term once, before its leader speaks, must not keep this member from
+        # that leader for as long as the term lasts: others may be content with it, and nobody stands for a next one
+        # (test_term_lifts.py::test_a_term_that_is_claimed_before_its_leader_speaks_is_not_lost).
+        return self._leader_of_term == self._node_id or self._is_content()
 
     def _follow(self, node: EngineNode) -> None:
         self._SyncObj__setState(FOLLOWER)
