@@ -141,6 +141,24 @@ ENGINE_MUTANTS = (
         ("tests/unit/engine/hazards",),
     ),
     Mutant(
+        "full-log-takes-no-place",
+        "a log full of what nobody commits gives way to the leader's",
+        f"{_ENGINE}/following.py",
+        "                journal.deleteEntriesFrom(index)\n            if self._is_excess(term, payload):",
+        "                if not self._is_excess(term, payload):\n"
+        "                    journal.deleteEntriesFrom(index)\n"
+        "            if self._is_excess(term, payload):",
+        ("tests/unit/engine/hazards",),
+    ),
+    Mutant(
+        "full-log-opens-no-term",
+        "who leads with a full log can commit it",
+        f"{_ENGINE}/following.py",
+        "if payload == NO_OP and term > journal.term_at(journal.last_index):",
+        "if payload == b'':",
+        ("tests/unit/engine/hazards",),
+    ),
+    Mutant(
         "own-term-claimed",
         "nobody else leads a term in which this member led",
         f"{_ENGINE}/following.py",
