@@ -13,7 +13,7 @@ from changing_electorate import ChangingCluster
 from security.stricken_cluster import RAFT, StrickenCluster
 from sim_cluster import LEASE_MS
 
-from govraft.adapters.engine.frames import AppendEntries, NextNodeIndex, RequestVote, encode_frame
+from govraft.adapters.engine.frames import AppendEntries, NextNodeIndex, RequestVote, decode_frame, encode_frame
 from govraft.adapters.engine.terms import TERM_STEP
 from govraft.core.model.electorate import QuorumRule
 
@@ -115,6 +115,33 @@ def test_what_is_dropped_and_taken_is_counted(sim: StrickenCluster) -> None:
     before = sim.core(victim).sequencer.term_jumps.get(sim.liar.id, 0)
     burst(sim, 3, victim)
     assert sim.core(victim).sequencer.term_jumps[sim.liar.id] - before == 6
+
+
+def test_a_term_that_is_claimed_before_its_leader_speaks_is_not_lost() -> None:
+    """One of five is caught for a silent liar: the leader has a majority without it, but no quorum of 4 acks."""
+    sim = StrickenCluster(5, quorum=QuorumRule.BYZANTINE)
+    sim.elect_honest()
+    sim.step_ms = 10
+    sim.run_until(sim.honest_serve)
+    sim.liar.silence(1, 2)
+    caught: list[str] = []
+    before, first = sim.tap, sim.leader
+    term = first.core.sequencer.term
+
+    def tap(source: str, target: str, channel: int, payload: bytes) -> bytes | None:
+        message = decode_frame(payload) if channel == RAFT and source != sim.liar.id else None
+        is_first = isinstance(message, AppendEntries) and message.term > term
+        if is_first and not caught and target not in (source, sim.liar.id):
+            caught.append(target)
+            sim.liar.send(target, append(message.term), RAFT)
+        return before(source, target, channel, payload)
+
+    sim.tap = tap
+    sim.liar.send(first.id, append(term + 1), RAFT)
+    sim.run_until(lambda: caught)
+    assert sim.core(caught[0]).sequencer.leader_hint == sim.liar.id
+    sim.step(2 * LEASE_MS)
+    sim.run_until(sim.honest_serve, limit_ms=LEASE_MS)
 
 
 # Cut off, new, and watching only.

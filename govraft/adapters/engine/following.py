@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from govraft.adapters.engine.elections import Elections
-from govraft.adapters.engine.frames import REGULAR, AppendEntries, NextNodeIndex
+from govraft.adapters.engine.frames import NO_OP, REGULAR, AppendEntries, NextNodeIndex
 from govraft.adapters.engine.state import FOLLOWER, EngineNode
 from govraft.core.model.limits import ENGINE_BACKLOG_BYTES, ENGINE_BACKLOG_ENTRIES
 
@@ -25,7 +25,7 @@ class Following(Elections):
             # term could never come back to a leader whose followers are all content.
             self._answer(node, message, self._journal.last_index + 1)
             return
-        if message.term == self._SyncObj__raftCurrentTerm and self._leader_of_term not in (None, node.id):
+        if message.term == self._SyncObj__raftCurrentTerm and self._is_led_by_another(node):
             self.faults["second_leader_in_term"] += 1
             return
         self.adopt_term(message.term)
@@ -33,10 +33,20 @@ class Following(Elections):
         # SAFETY: what the leader announces as committed denies until it is applied here
         # (test_sequencer.py::test_an_announced_commit_is_unapplied_until_it_arrives).
         self._SyncObj__leaderCommitIndex = message.commit_index
-        message = self._without_unwelcome(self._without_excess(message))
-        if self._is_anchored(node, message) and self._merge(message):
-            self._advance_commit(message)
-            self._answer(node, message, message.prev_index + len(message.entries) + 1, success=True)
+        message = self._without_unwelcome(message)
+        taken = self._merge(message) if self._is_anchored(node, message) else None
+        if taken is not None:
+            self._advance_commit(taken)
+            self._answer(node, taken, taken.prev_index + len(taken.entries) + 1, success=True)
+
+    def _is_led_by_another(self, node: EngineNode) -> bool:
+        """Whether somebody else leads this term: this member itself, or who was first to say so and still speaks."""
+        if self._leader_of_term in (None, node.id):
+            return False
+        # SAFETY: for progress. Whoever claims a term once, before its leader speaks, must not keep this member from
+        # that leader for as long as the term lasts: others may be content with it, and nobody stands for a next one
+        # (test_term_lifts.py::test_a_term_that_is_claimed_before_its_leader_speaks_is_not_lost).
+        return self._leader_of_term == self._node_id or self._is_content()
 
     def _follow(self, node: EngineNode) -> None:
         self._SyncObj__setState(FOLLOWER)
@@ -64,17 +74,6 @@ class Following(Elections):
         self._answer(node, message, prev, reset=True)
         return False
 
-    def _without_excess(self, message: AppendEntries) -> AppendEntries:
-        """Without its entries, if a leader that keeps to the limit on its backlog cannot have so many uncommitted."""
-        journal = self._journal
-        is_full = (
-            journal.backlog_entries > 2 * ENGINE_BACKLOG_ENTRIES or journal.backlog_bytes > 2 * ENGINE_BACKLOG_BYTES
-        )
-        if not is_full or not message.entries:
-            return message
-        self.faults["backlog_full"] += 1
-        return msgspec.structs.replace(message, entries=())
-
     def _without_unwelcome(self, message: AppendEntries) -> AppendEntries:
         """Without the first entry that the node will not have, and what follows it: no quorum, no commit."""
         for place, (_, payload) in enumerate(message.entries):
@@ -83,8 +82,11 @@ class Following(Elections):
                 return msgspec.structs.replace(message, entries=message.entries[:place])
         return message
 
-    def _merge(self, message: AppendEntries) -> bool:
-        """Put the entries into the log, dropping a conflicting tail. False if committed entries stand against it."""
+    def _merge(self, message: AppendEntries) -> AppendEntries | None:
+        """Put the entries into the log, dropping a conflicting tail.
+
+        Returns `message` with the entries that the log holds now, None if committed entries stand against it.
+        """
         journal, commit = self._journal, self._SyncObj__raftCommitIndex
         for index, (term, payload) in enumerate(message.entries, message.prev_index + 1):
             if index <= journal.last_index:
@@ -92,15 +94,30 @@ class Following(Elections):
                     if journal.payload_at(index) == payload:
                         continue
                     self.faults["same_term_other_entry"] += 1
-                    return False
+                    return None
                 # SAFETY: committed entries are never dropped, whatever a leader says: this member stops following
                 # instead (test_hazards.py::test_h3_committed_entries_stay).
                 if index <= commit:
                     self.faults["conflict_below_commit"] += 1
-                    return False
+                    return None
                 journal.deleteEntriesFrom(index)
+            if self._is_excess(term, payload):
+                self.faults["backlog_full"] += 1
+                return msgspec.structs.replace(message, entries=message.entries[: index - message.prev_index - 1])
             journal.add(payload, index, term)
-        return True
+        return message
+
+    def _is_excess(self, term: int, payload: bytes) -> bool:
+        """Whether a leader that keeps to the limit on its backlog cannot have another such entry uncommitted.
+
+        It goes by the log alone, not by how that came here: whoever leads with a log has followers that take all of it.
+        Entries that take the place of others are no more than there were. The entry that opens a term is never too
+        much, as nothing before it is committed without it (test_full_logs.py).
+        """
+        journal = self._journal
+        if payload == NO_OP and term > journal.term_at(journal.last_index):
+            return False
+        return journal.backlog_entries > 2 * ENGINE_BACKLOG_ENTRIES or journal.backlog_bytes > 2 * ENGINE_BACKLOG_BYTES
 
     def _advance_commit(self, message: AppendEntries) -> None:
         # SAFETY: beyond the entries of this message the log is unverified

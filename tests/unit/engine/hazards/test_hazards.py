@@ -199,6 +199,23 @@ def test_second_leader_in_a_term_is_refused(contained: Any) -> None:
     term = leader.lead()
     leader.hear("n2", AppendEntries(term, 0, 0, 0, ()))
     assert leader.sequencer.is_leader
+    # Nor is it when it leads no longer.
+    leader.now += 0.5
+    leader.sequencer.turn()
+    leader.hear("n2", AppendEntries(term, 0, 0, 0, ()))
+    assert (leader.sequencer.is_leader, leader.sequencer.leader_hint) == (False, None)
+    assert leader.sequencer.faults["second_leader_in_term"] == 2
+
+
+def test_a_claimed_term_is_free_again_when_the_claimant_is_silent(contained: Any) -> None:
+    member = contained()
+    member.follow(commit=1)
+    member.now += 0.49
+    member.hear("n3", AppendEntries(1, 3, 3, 1, ()))
+    assert member.sequencer.leader_hint == "n2"
+    member.now += 0.01
+    member.hear("n3", AppendEntries(1, 3, 3, 1, ()))
+    assert (member.sequencer.leader_hint, member.sequencer.commit_index) == ("n3", 3)
 
 
 def test_h6_h7_a_raising_apply_halts_and_never_repeats(contained: Any, stock: Any) -> None:
