@@ -37,7 +37,8 @@ class StorageStatus:
             # It watches only; promoted, it would go on until it is started again, and then be refused.
             self._alarms.append(f"unfit_to_vote: the store lies on {forgetful}; do not promote this node")
         if unsafe_volatile:
-            self._alarms.append(f"unsafe_volatile: a voter may run on {self._file_system}, whether or not that forgets")
+            forgets = ", which forgets" if forgetful else ""
+            self._alarms.append(f"unsafe_volatile: a voter may run on {self._file_system}{forgets}")
 
     def __call__(self) -> dict[str, Any]:
         """For the status: `file_system`, `unsafe_volatile`, `log_bytes`, and `alarms`, each a line for people."""
