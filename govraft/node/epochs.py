@@ -253,6 +253,8 @@ class Epochs:
             self.absence, self._was_member = "", True
         elif not self.absence or not self._was_member:
             self.absence = "this node is no member " + (f"since seq {seq}" if self._was_member else f"yet at seq {seq}")
+            if own is not None:
+                self.absence += f": `{own.id}` has another key than the one that it was started with"
 
 
 def link_of(row: StoredEpoch) -> EpochLink:

@@ -101,7 +101,9 @@ def test_a_node_whose_key_was_changed_denies_and_its_heir_serves():
     sim.lead("a", "b", "c", "c'")
     effective(sim, sim.rotate("c", sim.nodes["c'"].identity), names="ab")
     sim.run_until(lambda: sim.serving("c'") and sim.serving("a"), limit_ms=5000)
-    assert sim.core("c").gate.standing().reason is Reason.REVOKED
+    standing = sim.core("c").gate.standing()
+    assert standing.reason is Reason.REVOKED
+    assert "`c` has another key than the one that it was started with" in standing.message
     sim.step(1000)
     assert not sim.serving("c")
 
