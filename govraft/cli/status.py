@@ -107,8 +107,12 @@ def _ask(target: Target, timeout_s: float) -> dict[str, Any]:
 def _alarms(found: Mapping[str, Any]) -> str:
     """What a node that may allow warns of."""
     storage = found.get("storage")
-    alarms = storage.get("alarms") if isinstance(storage, Mapping) else None
-    return "; ".join(map(str, alarms)) if isinstance(alarms, list) else ""
+    listed = storage.get("alarms") if isinstance(storage, Mapping) else None
+    alarms = [str(alarm) for alarm in listed] if isinstance(listed, list) else []
+    jumps = found.get("term_jumps")
+    if isinstance(jumps, int) and jumps > 0:
+        alarms.append(f"term_jumps: {jumps} frames since the start named a far higher term: is a member's key stolen?")
+    return "; ".join(alarms)
 
 
 def _row(item: Mapping[str, Any]) -> tuple[object, ...]:
