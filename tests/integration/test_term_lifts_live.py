@@ -22,11 +22,14 @@ def test_nobody_is_exiled_by_frames_in_a_members_name(
         names = [node.id for node in honest]
         # What the liar itself would do to help is not counted on: it is silent but for these frames.
         liar.kill()
-        for victim in honest:
-            say(liar, victim, cluster.genesis, lift(steps=10))
+        # For a lease after its start no node's term rises by much.
+        eventually(lambda: all(n.status()["uptime_ms"] > 1500 * cluster.lease_s for n in honest), cluster.describe)
+        # Taken as they are, they end more than a step apart.
+        for victim, steps in zip(honest, (1, 4, 7), strict=False):
+            say(liar, victim, cluster.genesis, lift(steps))
         assert max(node.status()["term"] for node in honest) > 2**32
         cluster.wait_until_serving(*names)
-        assert all(node.status()["term_jumps"][liar.id] >= 10 for node in honest)
+        assert all(node.status()["term_jumps"][liar.id] > 0 for node in honest)
         run(["status", "--cluster", str(cluster.home)])
         said = " ".join(capsys.readouterr().out.split())
         assert f"of `{liar.id}`" in said, said

@@ -40,6 +40,14 @@ def test_without_such_a_node_any_that_answers_is_asked(cluster, cut_off) -> None
     assert cut_off.machine.seq == 2
 
 
+def test_terms_that_jumped_are_an_alarm(cluster, cut_off) -> None:
+    healthy = {"node": "n0", "seq": 1, "standing": "allow", "message": ""}
+    for jumps, text in (({"n4": 3}, "term_jumps: frames named"), ({}, ""), (None, ""), (3, "")):
+        cut_off.read_status = lambda _, jumps=jumps: healthy | {"term_jumps": jumps}
+        (row,) = json.loads(cluster("status", "--endpoint", "n0", "-o", "json").out)
+        assert row["error"].startswith(text) and bool(row["error"]) == bool(text)
+
+
 def test_when_nobody_answers_it_is_unavailable(cluster, tmp_path: Path) -> None:
     nobody = ("--endpoint", f"unix://{tmp_path}/a", "--endpoint", f"unix://{tmp_path}/b", "--timeout", "0.5")
     for arguments in (REVOKE, ("policy", "list"), ("authority", "list")):
