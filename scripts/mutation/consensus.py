@@ -176,8 +176,8 @@ ENGINE_MUTANTS = (
         "lifted-leader-leads-on",
         "H13b: who led or stood steps down",
         f"{_ENGINE}/terms.py",
-        "        self._SyncObj__setState(FOLLOWER)\n        self._SyncObj__raftLeader = None\n        self._SyncObj__setC",
-        "        self._SyncObj__setC",
+        "        self._SyncObj__setState(FOLLOWER)\n        self._SyncObj__raftLeader = None\n        self._Sync",
+        "        self._Sync",
         ("tests/unit/engine/hazards/test_terms.py",),
     ),
     Mutant(
