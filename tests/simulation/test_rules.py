@@ -16,6 +16,7 @@ from simulation.checkers import ConvergenceWatcher, StaleAllowError
 from govraft.core.convergence import certificate
 from govraft.core.convergence.cosigner import Cosigner, Refusal
 from govraft.core.convergence.holder import Holder, _Made
+from govraft.core.convergence.messages import Probe
 from govraft.core.convergence.round import RoundLeader
 from govraft.core.convergence.timing import LeaseTiming
 from govraft.core.model.electorate import Electorate
@@ -203,17 +204,26 @@ def no_record_on_disk(patch: pytest.MonkeyPatch) -> None:
 
 
 def leases_counted_from_receipt(patch: pytest.MonkeyPatch) -> None:
-    original = Holder.accept
+    """Only leases: wall clocks are compared by when the nonce was made, as ever."""
+    original, judge = Holder.accept, Holder.apart_ms
+    true: dict[bytes, _Made] = {}
 
     def accept(self: Holder, verified: certificate.VerifiedLease, now: int, wall: int) -> bool:
         nonce = verified.probe.grants.get(self._node_id)
         if nonce in self._made and self.lease is None:
-            self._made[nonce] = _Made(now, self._made[nonce].wall + (now - self._made[nonce].boottime) // NS_PER_MS)
+            made = true.setdefault(nonce, self._made[nonce])
+            self._made[nonce] = _Made(now, made.wall + (now - made.boottime) // NS_PER_MS)
         return original(self, verified, now, wall)
 
+    def apart_ms(self: Holder, probe: Probe, now: int, wall: int) -> tuple[int, bool]:
+        moved, self._made = self._made, {nonce: true.get(nonce, made) for nonce, made in self._made.items()}
+        try:
+            return judge(self, probe, now, wall)
+        finally:
+            self._made = moved
+
     patch.setattr(Holder, "accept", accept)
-    # A lease that comes so late is not used for its wall clock either.
-    patch.setattr(Holder, "apart_ms", lambda self, probe, now, wall: (0, True))
+    patch.setattr(Holder, "apart_ms", apart_ms)
 
 
 def clocks_trusted_to_be_exact(patch: pytest.MonkeyPatch) -> None:

@@ -28,9 +28,9 @@ def test_a_full_log_gives_way_to_another_one(contained: Any) -> None:
         member.hear("n3", message)
     assert member.sequencer.last_index == 2 * LIMIT + 1
     member.sent.clear()
-    member.hear("n2", AppendEntries(2, 2, 0, 0, ((2, NO_OP), (2, TRUTH))))
-    assert member.answers(NextNodeIndex) == [NextNodeIndex(2, 0, 3, False, True)]
-    assert (member.sequencer.last_index, member.sequencer.commit_index) == (2, 2)
+    member.hear("n2", AppendEntries(3, 3, 0, 0, ((2, TRUTH), (2, TRUTH), (3, NO_OP))))
+    assert member.answers(NextNodeIndex) == [NextNodeIndex(3, 0, 4, False, True)]
+    assert (member.sequencer.last_index, member.sequencer.commit_index) == (3, 3)
 
 
 def test_what_a_log_holds_already_is_acknowledged_though_it_is_full(contained: Any) -> None:
