@@ -6,9 +6,10 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from integration.cluster_harness import ACTION, TOOL, Cluster, eventually
+from integration.cluster_harness import ACTION, TOOL, Cluster, Node, eventually
 
 from govraft import AsyncClient, Denied
 from govraft.cli.main import run
@@ -25,6 +26,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def permitted(node: Node, *request: Any, **wanted: Any) -> Any:
+    """A permit; on a busy host a lease may be over just now."""
+    return eventually(lambda: node.client.authorize(*request, **wanted), f"a permit of {node.id}")
+
+
 @pytest.mark.clause("2 execution permissions")
 @pytest.mark.clause("2 independently verifiable")
 @pytest.mark.clause("6 authorization convergence proofs")
@@ -32,7 +38,7 @@ def now_ms() -> int:
 def test_a_permit_of_any_node_verifies_from_the_genesis_alone(cluster: Cluster) -> None:
     for node in cluster.nodes.values():
         began = time.perf_counter()
-        permit = node.client.authorize('Agent::"ann"', ACTION, TOOL, {}, ttl=60, audience="gateway")
+        permit = permitted(node, 'Agent::"ann"', ACTION, TOOL, {}, ttl=60, audience="gateway")
         took_ms = (time.perf_counter() - began) * 1000
         request = Request('Agent::"ann"', ACTION, TOOL, {})
         proven = prove_permit(permit.file, cluster.genesis, at=now_ms(), request=request, audience="gateway")
@@ -44,7 +50,7 @@ def test_a_permit_of_any_node_verifies_from_the_genesis_alone(cluster: Cluster) 
 @pytest.mark.clause("2 execution permissions")
 def test_a_revoked_agent_gets_no_permit_anywhere(cluster: Cluster) -> None:
     node = cluster.nodes["node-1"]
-    assert node.client.authorize('Agent::"eve"', ACTION, TOOL).statement.seq > 1
+    assert permitted(node, 'Agent::"eve"', ACTION, TOOL).statement.seq > 1
     began = now_ms()
     envelope = cluster.revoke("eve")
     answer = node.client.submit(envelope)
@@ -63,7 +69,7 @@ def test_a_revoked_agent_gets_no_permit_anywhere(cluster: Cluster) -> None:
 
 def test_a_single_use_permit_works_once_in_the_whole_cluster(cluster: Cluster) -> None:
     first, second = cluster.nodes["node-1"], cluster.nodes["node-2"]
-    permit = first.client.authorize('Agent::"ann"', ACTION, TOOL, single_use=True)
+    permit = permitted(first, 'Agent::"ann"', ACTION, TOOL, single_use=True)
     redeemed = second.client.redeem(permit.file)
     assert redeemed.receipt.certified_seq >= redeemed.receipt.seq
     for node in cluster.nodes.values():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from govraft.api import wire
+from govraft.core.model.limits import ENVELOPE_BYTES
 from govraft.errors import (
     AvailabilityError,
     DecodeError,
@@ -75,7 +76,7 @@ def test_check_call_golden_bytes() -> None:
         {"op": "execute", "id": 1},
         {"op": "submit", "id": 1, "envelope": b"", "timeout_ms": 0},
         {"op": "submit", "id": 1, "envelope": b"", "timeout_ms": 1, "wait": "soon"},
-        {"op": "submit", "id": 1, "envelope": b"x" * (64 * 1024 + 1), "timeout_ms": 1},
+        {"op": "submit", "id": 1, "envelope": b"x" * (ENVELOPE_BYTES + 1), "timeout_ms": 1},
         {"op": "read", "id": 1, "what": "x" * 257},
         {"op": "watch"},
         [],

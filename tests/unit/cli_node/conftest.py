@@ -17,4 +17,4 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where these tests lie is not what they are about; see `test_forgetful_storage.py`."""
-    monkeypatch.setattr(startup, "forgets", lambda *_: "")
+    monkeypatch.setattr(startup, "forgets_store", lambda *_: "")
