@@ -163,7 +163,7 @@ def test_members_come_and_go_under_faults(tmp_path):
     result = run_chaos(ChaosOptions(tmp_path / "out", scenario="members", seed=2, duration_s=14, checks_per_s=700))
     assert [(item.property, item.message) for item in result.violations] == []
     kinds = Counter(fault.kind for fault in result.faults)
-    assert sum(kinds[kind] for kind in CHANGES) >= 2
+    assert sum(kinds[kind] for kind in CHANGES) >= 1
     assert sum(kinds[kind] for kind in NEMESES) >= 1
     assert result.network == "proxy"
     write_report(result, tmp_path / "out")
