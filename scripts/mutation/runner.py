@@ -26,7 +26,7 @@ __all__ = ["Outcome", "copied", "run_clean", "run_mutant"]
 
 TIMEOUT_S = 300
 SIMULATED_S = 20
-_PARTS = ("cluster-configs", "govraft", "scripts", "tests", "pyproject.toml", "README.md", "CHANGELOG.md")
+_PARTS = ("cluster-configs", "docs", "govraft", "scripts", "tests", "pyproject.toml", "README.md", "CHANGELOG.md")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".hypothesis", "*.egg-info")
 _LINE_CHARS = 160
 _FINDING = re.compile(r"^ +[0-9.]+ s +(\S.*)$", re.MULTILINE)
