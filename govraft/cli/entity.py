@@ -12,7 +12,8 @@ import click
 from govraft.cli.entity_files import batches, read_entities
 from govraft.cli.input_files import json_value
 from govraft.cli.nodes import choose_client, read, read_pages
-from govraft.cli.output import Table, emit
+from govraft.cli.output import Table, emit, note
+from govraft.cli.policy_world import active_bundle
 from govraft.cli.settings import CliGroup, Settings, SigningCommand
 from govraft.cli.submission import Submitter, emit_receipt
 from govraft.core.model.commands import EntityDelete, EntityPatch, EntityPut
@@ -42,7 +43,15 @@ def put(settings: Settings, files: tuple[Path, ...], domain: str) -> None:
     What does not fit into one command is sent in several: each takes effect whole, one after the other. An entity of
     another domain moves to the one that is named here.
     """
-    entities = read_entities(files)
+    found = read_entities(files)
+    if found.actions:
+        with choose_client(settings) as client:
+            active = active_bundle(client, ROOT_DOMAIN)
+        found.check_actions(None if active is None else active.schema)
+        note(f"{len(found.actions)} actions are as the schema has them, which alone defines them: not sent")
+    entities = found.entities
+    if not entities:
+        raise InputError("there is nothing to put: the files hold actions only")
     submitter = Submitter(settings)
     commands = [submitter.author.build(EntityPut, domain=domain, entities=batch) for batch in batches(entities)]
     receipt = submitter.run(commands, "putting entities")

@@ -1,10 +1,13 @@
-"""Entities as users write them: uids as text or as Cedar's JSON objects; and how many fit into one command."""
+"""Entities as users write them: uids as text or as Cedar's JSON objects; and how many fit into one command.
+
+Cedar's own files often list the actions too. The schema says what these are: they are compared with it, and go nowhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,14 +15,44 @@ from govraft.cli.input_files import read_json_objects
 from govraft.cli.policy_plan import PAYLOAD_BYTES
 from govraft.core.codec.canonical import pack_json
 from govraft.core.model.commands import EntityFields
-from govraft.core.model.ids import EntityUid, canonical_uid
+from govraft.core.model.ids import EntityUid, canonical_uid, is_action_type, parse_uid
 from govraft.core.model.limits import ENTITIES_PER_COMMAND
+from govraft.core.policy.declared_actions import DeclaredActions
 from govraft.errors import InputError
 
-__all__ = ["batches", "read_entities"]
+__all__ = ["EntityFiles", "batches", "read_entities"]
 
 
-def read_entities(paths: Iterable[Path]) -> list[EntityFields]:
+class EntityFiles(NamedTuple):
+    """What entity files hold: entities, and actions, which only the schema can define."""
+
+    entities: list[EntityFields]
+    actions: list[EntityFields]
+
+    def check_actions(self, schema: str | None) -> None:
+        """Compare the actions with those of the schema.
+
+        Args:
+            schema: In Cedar syntax; None if there is none to compare with.
+
+        Raises:
+            InputError: They say something else; the message names the difference.
+        """
+        if not self.actions:
+            return
+        if schema is None:
+            raise InputError(
+                f"`{self.actions[0].uid}` is an action, which the schema defines, and no schema is active to compare"
+                " it with: publish one first, or leave the actions out"
+            )
+        declared = DeclaredActions(schema)
+        for action in self.actions:
+            difference = declared.difference(action.uid, action.attrs, action.parents)
+            if difference:
+                raise InputError(f"`{action.uid}` is not as the schema has it: {difference}", code="action_differs")
+
+
+def read_entities(paths: Iterable[Path]) -> EntityFiles:
     """The entities in files: each a JSON array, as Cedar has it, or JSON Lines.
 
     Raises:
@@ -34,7 +67,10 @@ def read_entities(paths: Iterable[Path]) -> list[EntityFields]:
             found[entity.uid] = entity
     if not found:
         raise InputError("there is no entity in the file")
-    return list(found.values())
+    files = EntityFiles([], [])
+    for uid, entity in found.items():
+        (files.actions if is_action_type(parse_uid(uid).type) else files.entities).append(entity)
+    return files
 
 
 def _entity(fields: dict[str, Any], where: str) -> EntityFields:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from govraft.cli.entity_files import read_entities
+from govraft.cli.entity_files import EntityFiles, read_entities
 from govraft.cli.input_files import read_text
 from govraft.cli.nodes import choose_client, field_of, read_pages
 from govraft.cli.policy_texts import parse_policies, read_policies
@@ -25,7 +25,7 @@ from govraft.core.model.request import Request
 from govraft.core.policy.demands import NO_DEMANDS
 from govraft.errors import DecodeError, GovraftError, InputError
 
-__all__ = ["Candidate", "CandidateShelf", "PolicyWorld", "Tried", "open_world", "read_candidate"]
+__all__ = ["Candidate", "CandidateShelf", "PolicyWorld", "Tried", "active_bundle", "open_world", "read_candidate"]
 
 _PAGE = 1_000
 
@@ -147,18 +147,21 @@ def open_world(settings: Settings, candidate: Candidate | None, entities: Path |
         GovraftError: No node answers, or not usably.
     """
     domain = ROOT_DOMAIN if candidate is None else candidate.domain
-    own = None if entities is None else _of_file(entities, domain)
-    if candidate is not None and candidate.schema is not None and own is not None:
+    files = None if entities is None else read_entities([entities])
+    if candidate is not None and candidate.schema is not None and files is not None:
+        own = _of_files(files, candidate.schema, domain)
         yield _checked(PolicyWorld({ROOT_DOMAIN: (ROOT_DOMAIN,)}, candidate.over(lambda _: None), own), domain)
         return
     with choose_client(settings) as client:
         paths = _paths(client)
-        active = _remembered(lambda name: _active(client, name))
+        active = _remembered(lambda name: active_bundle(client, name))
         if candidate is not None:
             if domain not in paths:
                 raise InputError(f"domain `{domain}` does not exist; see `govraft domain list`", code="domain_unknown")
             active = candidate.over(active)
-        world = PolicyWorld(paths, active, _of_node(client) if own is None else own)
+        root = active(ROOT_DOMAIN) if files is not None and files.actions else None
+        own = _of_node(client) if files is None else _of_files(files, None if root is None else root.schema, domain)
+        world = PolicyWorld(paths, active, own)
         yield world if candidate is None else _checked(world, domain)
 
 
@@ -170,10 +173,9 @@ def _checked(world: PolicyWorld, domain: str) -> PolicyWorld:
     return world
 
 
-def _of_file(path: Path, domain: str) -> dict[str, Entity]:
-    return {
-        item.uid: Entity(item.uid, item.attrs, tuple(sorted(item.parents)), domain) for item in read_entities([path])
-    }
+def _of_files(files: EntityFiles, schema: str | None, domain: str) -> dict[str, Entity]:
+    files.check_actions(schema)
+    return {item.uid: Entity(item.uid, item.attrs, tuple(sorted(item.parents)), domain) for item in files.entities}
 
 
 def _of_node(client: Client) -> dict[str, Entity]:
@@ -191,7 +193,8 @@ def _paths(client: Client) -> dict[str, tuple[str, ...]]:
     return {field_of(item, "id", str): tuple(reversed(field_of(item, "path", list))) for item in listed}
 
 
-def _active(client: Client, domain: str) -> PolicyBundle | None:
+def active_bundle(client: Client, domain: str) -> PolicyBundle | None:
+    """What a domain has activated, and nothing of what it inherits; None for nothing."""
     try:
         found = client.read("policy", domain=domain)
     except InputError as error:
