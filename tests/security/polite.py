@@ -123,7 +123,7 @@ def measure(node: Node, seconds: float) -> Experience:
     return experience
 
 
-CHANCES = 3
+CHANCES = 8
 LATENCY_S = 2.0
 
 
