@@ -18,7 +18,6 @@ SHARE = int(os.environ.get("GOVRAFT_HISTORIES", "3"))
 """Histories that run with every change; 200 for a soak. See also `scripts/sim --histories`."""
 _OF_TABLES_ONLY = {
     "authority_invalid",
-    "boundary_wider",
     "entity_claimed",
     "envelope_too_large",
     "envelope_unsigned",

@@ -104,7 +104,6 @@ class Rejection(StrEnum):
     GRANT_ENDED = "grant_ended"
     BOUNDARY_INVALID = "boundary_invalid"
     BOUNDARY_UNKNOWN = "boundary_unknown"
-    BOUNDARY_WIDER = "boundary_wider"
     ANCHOR_INCONSISTENT = "anchor_inconsistent"
     PERMIT_VOID = "permit_void"
     PERMIT_USED = "permit_used"

@@ -16,7 +16,7 @@ STATE = """
     proposal_invalid proposal_closed ballot_replayed ballot_invalid wrong_epoch member_unknown member_exists
     member_state member_invalid quorum_at_risk last_voter evidence_invalid attestation_invalid
     attestation_unknown attestation_continuity grant_invalid grant_unknown grant_exists grant_wider
-    grant_revoked grant_ended boundary_invalid boundary_unknown boundary_wider anchor_inconsistent permit_void
+    grant_revoked grant_ended boundary_invalid boundary_unknown anchor_inconsistent permit_void
     permit_used parent_outside entity_claimed rules_conflict internal_error
 """
 
