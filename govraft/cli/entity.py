@@ -43,7 +43,7 @@ def put(settings: Settings, files: tuple[Path, ...], domain: str) -> None:
     What does not fit into one command is sent in several: each takes effect whole, one after the other. An entity of
     another domain moves to the one that is named here.
     """
-    found = read_entities(files)
+    found = read_entities(files, domain)
     if found.actions:
         with choose_client(settings) as client:
             active = active_bundle(client, ROOT_DOMAIN)

@@ -52,16 +52,20 @@ class EntityFiles(NamedTuple):
                 raise InputError(f"`{action.uid}` is not as the schema has it: {difference}", code="action_differs")
 
 
-def read_entities(paths: Iterable[Path]) -> EntityFiles:
+def read_entities(paths: Iterable[Path], domain: str) -> EntityFiles:
     """The entities in files: each a JSON array, as Cedar has it, or JSON Lines.
 
+    Args:
+        paths: Where they are.
+        domain: What they are to be in. What `govraft entity list` wrote names the domain of each entity.
+
     Raises:
-        InputError: A file holds something else, or one uid appears twice.
+        InputError: A file holds something else, or an entity of another domain, or one uid appears twice.
     """
     found: dict[str, EntityFields] = {}
     for path in paths:
         for number, fields in read_json_objects(path):
-            entity = _entity(fields, f"`{path}`, entity {number}")
+            entity = _entity(fields, domain, f"`{path}`, entity {number}")
             if entity.uid in found:
                 raise InputError(f"`{path}`, entity {number}: `{entity.uid}` appears twice")
             found[entity.uid] = entity
@@ -73,13 +77,15 @@ def read_entities(paths: Iterable[Path]) -> EntityFiles:
     return files
 
 
-def _entity(fields: dict[str, Any], where: str) -> EntityFields:
+def _entity(fields: dict[str, Any], domain: str, where: str) -> EntityFields:
     attrs, parents = fields.get("attrs", {}), fields.get("parents", [])
-    unknown = fields.keys() - {"uid", "attrs", "parents", "tags"}
+    unknown = fields.keys() - {"uid", "attrs", "parents", "tags", "domain"}
     if unknown or fields.get("tags"):
         raise InputError(
             f"{where}: has `{', '.join(sorted(unknown)) or 'tags'}`: only uid, attrs and parents are known"
         )
+    if fields.get("domain", domain) != domain:
+        raise InputError(f"{where}: it is of the domain `{fields['domain']}`, not `{domain}`: put each domain by itself")
     if not isinstance(attrs, dict) or not isinstance(parents, list):
         raise InputError(f"{where}: `attrs` must be an object and `parents` a list")
     try:

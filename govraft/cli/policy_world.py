@@ -147,7 +147,7 @@ def open_world(settings: Settings, candidate: Candidate | None, entities: Path |
         GovraftError: No node answers, or not usably.
     """
     domain = ROOT_DOMAIN if candidate is None else candidate.domain
-    files = None if entities is None else read_entities([entities])
+    files = None if entities is None else read_entities([entities], domain)
     if candidate is not None and candidate.schema is not None and files is not None:
         own = _of_files(files, candidate.schema, domain)
         yield _checked(PolicyWorld({ROOT_DOMAIN: (ROOT_DOMAIN,)}, candidate.over(lambda _: None), own), domain)

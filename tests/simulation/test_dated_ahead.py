@@ -4,6 +4,7 @@ import pytest
 from sim_cluster import SimCluster
 
 from govraft.core.model.commands import Quarantine, TargetKind
+from govraft.core.model.reasons import Reason
 from govraft.core.model.units import WallMs
 
 HOUR_MS = 3_600_000
@@ -53,3 +54,17 @@ def test_a_node_whose_clock_is_behind_hinders_nobody_but_itself():
     assert not sim.serving(behind.id)
     behind.clock.wall_step_ms = 0
     sim.run_until(sim.all_serving)
+
+
+def test_nothing_of_a_distrusted_leader_enters_the_log():
+    sim = SimCluster(seed=3)
+    sim.run_until(sim.all_serving)
+    leader = sim.leader
+    deaf = next(node for node in sim.nodes.values() if node is not leader)
+    deaf.core.convergence.distrust(leader.id, Reason.QUORUM_UNVERIFIABLE, "planted")
+    held = deaf.core.sequencer.last_index
+    sim.submit(leader.id, quarantine(sim, "c1"))
+    sim.run_until(lambda: leader.core.machine.seq > deaf.core.machine.seq)
+    sim.step(100)
+    assert deaf.core.convergence.is_distrusted(leader.id)
+    assert deaf.core.sequencer.last_index == held < leader.core.sequencer.last_index
