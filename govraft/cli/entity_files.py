@@ -85,7 +85,8 @@ def _entity(fields: dict[str, Any], domain: str, where: str) -> EntityFields:
             f"{where}: has `{', '.join(sorted(unknown)) or 'tags'}`: only uid, attrs and parents are known"
         )
     if fields.get("domain", domain) != domain:
-        raise InputError(f"{where}: it is of the domain `{fields['domain']}`, not `{domain}`: put each domain by itself")
+        own = fields["domain"]
+        raise InputError(f"{where}: it is of the domain `{own}`, not `{domain}`: put each domain by itself")
     if not isinstance(attrs, dict) or not isinstance(parents, list):
         raise InputError(f"{where}: `attrs` must be an object and `parents` a list")
     try:

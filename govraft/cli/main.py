@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 import govraft
+from govraft.cli.examples import give_examples
 from govraft.cli.exit_codes import DONE, INTERRUPTED, MISUSED, PIPE_CLOSED, UNAVAILABLE, exit_code_of_error
 from govraft.cli.output import note, say_error
 from govraft.cli.settings import Settings, common_options, signing_options
@@ -72,7 +73,19 @@ class _Commands(click.Group):
             return None
         module, _, name = place.partition(":")
         found = getattr(importlib.import_module(module), name)
-        return found if isinstance(found, click.Command) else None
+        if not isinstance(found, click.Command):
+            return None
+        give_examples(found, cmd_name)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            # click looks for what was meant among the commands that are imported.
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
 
 
 @click.group(
