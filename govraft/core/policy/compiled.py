@@ -32,7 +32,8 @@ __all__ = ["CompiledPolicies", "Decision", "PolicyCompileError"]
 
 _PARTS = ("principal", "action", "resource")
 _SCALARS = frozenset({bool, str})
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(order="sorted").encode
+"""In one order, so that what Cedar quotes of a context is the same when a record of the decision is judged again."""
 
 
 class PolicyCompileError(InputError):

@@ -177,6 +177,15 @@ def test_invalid_requests(asked: Request) -> None:
     assert found.errors
 
 
+def test_the_order_of_keys_in_a_context_says_nothing() -> None:
+    """What the engine quotes is on record, and whoever judges the record again has the keys in one order."""
+    asked = request(by=[{"__entity": {"type": "U", "id": "v"}}], note="n")
+    turned = Request(asked.principal, asked.action, asked.resource, {"note": "n", "by": [{"__entity": {"id": "v", "type": "U"}}], "x": 1})
+    found = compiled(ANYTHING).evaluate(asked, WORLD)
+    assert "__entity" in found.errors[0]
+    assert compiled(ANYTHING).evaluate(turned, WORLD) == found
+
+
 def test_deep_context_is_refused_before_the_engine() -> None:
     value: Any = 1
     for _ in range(100_000):
