@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from govraft.adapters.frames import CONTROL_CHANNEL, Frame, encode_frame
+from govraft.core.codec.complaints import in_words
 from govraft.core.model.rules import RULES_FIRST, RULES_NEWEST
 from govraft.errors import DecodeError, VerificationError
 
@@ -61,7 +62,7 @@ def accept_hello(frame: Frame, *, cluster_id: str, node_id: str) -> Hello:
             raise VerificationError(message)
         hello = msgspec.msgpack.decode(frame.payload, type=Hello)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise DecodeError(f"the hello cannot be read: {error}") from error
+        raise DecodeError(f"the hello cannot be read: {in_words(error)}") from error
     if hello.cluster_id != cluster_id:
         raise VerificationError(f"the peer is of cluster `{hello.cluster_id[:64]}`; compare the genesis files")
     if hello.node_id != node_id:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from govraft.adapters.store_rules import ROOT_BYTES, Progress, Summary, commit_index_bound
+from govraft.core.codec.complaints import in_words
 from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.errors import CorruptionError, StorageError
 from govraft.ports.store import (
@@ -320,7 +321,7 @@ def _decode_record(records: dict[str, str], name: str, kind: type[T], path: Path
     try:
         return msgspec.json.decode(records[name], type=kind)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise _corrupt(path, f"has an unreadable record `{name}`: {error}") from error
+        raise _corrupt(path, f"has an unreadable record `{name}`: {in_words(error)}") from error
 
 
 def _check_rows(connection: sqlite3.Connection, summary: Summary, path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from govraft.core.codec.complaints import in_words
 from govraft.errors import ConfigError
 
 __all__ = ["LINKS", "ClusterDirectory", "NodeRecord", "load_directory"]
@@ -92,7 +93,7 @@ def load_directory(path: Path) -> ClusterDirectory:
         message = f"cannot be read: {error.strerror}; make a cluster with `govraft init --out {path}`"
         raise ConfigError(message, file=str(file)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"cannot be used: {error}", file=str(file)) from error
+        raise ConfigError(f"cannot be used: {in_words(error)}", file=str(file)) from error
     if parsed.version != 1:
         raise ConfigError(f"is {parsed.version}, this govraft reads version 1", file=str(file), key="version")
     if any("\0" in node.socket + node.config for node in parsed.nodes):

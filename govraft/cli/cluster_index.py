@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from govraft.core.codec.complaints import in_words
 from govraft.errors import ConfigError
 
 __all__ = ["CLUSTER_FILE", "ClusterIndex", "KeyEntry", "NodeEntry"]
@@ -57,7 +58,7 @@ class ClusterIndex:
             message = f"cannot be read: {error.strerror}; give a directory made by `govraft init`"
             raise ConfigError(message, file=str(path)) from error
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise ConfigError(f"is not a cluster index: {error}", file=str(path)) from error
+            raise ConfigError(f"is not a cluster index: {in_words(error)}", file=str(path)) from error
         paths = [file.genesis, *(node.socket for node in file.nodes), *(key.uri for key in file.keys)]
         if any("\0" in text for text in paths):
             raise ConfigError("is not a cluster index: a path holds a zero byte", file=str(path))

@@ -21,6 +21,7 @@ import msgspec
 
 from govraft.adapters.node_key import NodeIdentity
 from govraft.cli.cluster_creation import NODE_TOML, SOCKET, comment, write_new
+from govraft.core.codec.complaints import in_words
 from govraft.core.model.commands import MemberFields
 from govraft.core.model.electorate import is_address
 from govraft.core.model.genesis import Genesis
@@ -116,7 +117,7 @@ def read_member(path: Path) -> MemberFields:
         message = f"cannot be read: {error.strerror}; make one with `govraft member init`"
         raise ConfigError(message, file=str(file)) from error
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ConfigError(f"is not a member file: {error}", file=str(file)) from error
+        raise ConfigError(f"is not a member file: {in_words(error)}", file=str(file)) from error
 
 
 def _fill(
@@ -137,7 +138,7 @@ def _fill(
     try:
         fields = msgspec.convert(msgspec.to_builtins(fields), MemberFields)
     except msgspec.ValidationError as error:
-        raise InputError(f"`{node_id[:80]}` cannot be a node id: {error}") from error
+        raise InputError(f"`{node_id[:80]}` cannot be a node id: {in_words(error)}") from error
     identity.save(home / f"{node_id}.key.pem", home / f"{node_id}.cert.pem")
     text = NODE_TOML.format(
         id=node_id, name=comment(name), genesis=genesis_path, socket=socket, listen=listen, profile=profile

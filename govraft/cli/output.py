@@ -6,6 +6,7 @@ name cannot steer the terminal. JSON and YAML are for programs and carry everyth
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -109,16 +110,17 @@ def _print_table(table: Table) -> None:
     from rich.text import Text
 
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    # A line that goes into a pipe is one record: never folded.
-    console = Console(highlight=False, width=None if is_terminal else _UNBOUNDED_COLUMNS, no_color=not is_terminal)
+    # A line that goes into a pipe is one record: never folded. rich writes nothing itself: what fails is our own write.
+    written = io.StringIO()
+    width = None if is_terminal else _UNBOUNDED_COLUMNS
+    console = Console(file=written, highlight=False, width=width, force_terminal=is_terminal, no_color=not is_terminal)
     grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in table.columns:
         grid.add_column(Text(name), overflow="fold", no_wrap=not is_terminal)
     for row in table.rows:
         grid.add_row(*(Text(plain(value)) for value in row))
-    with console.capture() as captured:
-        console.print(grid)
-    lines = captured.get().split("\n")
+    console.print(grid)
+    lines = written.getvalue().split("\n")
     write_data("\n".join(lines if is_terminal else [line.rstrip() for line in lines]))
 
 

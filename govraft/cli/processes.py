@@ -19,6 +19,7 @@ from typing import Annotated, Self
 
 import msgspec
 
+from govraft.core.codec.complaints import in_words
 from govraft.errors import AvailabilityError, ConfigError
 
 __all__ = ["Process", "find_process", "python_command", "start_process", "wait_until"]
@@ -131,7 +132,7 @@ def find_process(record: Path) -> Process | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"cannot be used: {error}; remove it if nothing runs", file=str(record)) from error
+        raise ConfigError(f"cannot be used: {in_words(error)}; remove it if nothing runs", file=str(record)) from error
     try:
         descriptor = os.pidfd_open(found.pid)
     except OSError as error:

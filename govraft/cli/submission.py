@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from govraft.api.wire import Receipt
@@ -67,8 +68,9 @@ class Submitter:
         if receipt is None:
             raise InputError("there is nothing to submit")
         self.unchanged = receipt.unchanged or []
-        kept = encode_receipt(self.settings, receipt, envelopes[-1], self.genesis)
-        self._keep(kept)
+        with _saying_what_became(receipt.outcome, receipt.seq, receipt.certified_seq):
+            kept = encode_receipt(self.settings, receipt, envelopes[-1], self.genesis)
+            self._keep(kept)
         return kept
 
     def _submit(self, envelope: bytes, wait: str) -> Receipt:
@@ -129,8 +131,19 @@ class Submitter:
         try:
             path.write_text(json.dumps(receipt, indent=2) + "\n")
         except OSError as error:
-            message = f"the command was submitted, but its receipt cannot be kept in `{path}`: {error.strerror}"
-            raise GovraftError(message, code="receipt_not_kept", definite=False) from error
+            message = f"its receipt cannot be kept in `{path}`: {error.strerror}"
+            raise GovraftError(message, code="receipt_not_kept") from error
+
+
+@contextmanager
+def _saying_what_became(outcome: str, seq: int, certified_seq: int) -> Iterator[None]:
+    """Whatever fails after the command was taken, say first what became of it."""
+    try:
+        yield
+    except GovraftError as error:
+        became = f"the command was {outcome} at seq {seq}" if seq else "the command was handed in"
+        state = "" if not seq else " and is in force" if seq <= certified_seq else " and is not certified yet"
+        raise GovraftError(f"{became}{state}, but {error}", code=error.code) from error
 
 
 def _unknown(error: AvailabilityError | RejectedError) -> GovraftError:
@@ -182,4 +195,5 @@ def emit_receipt(
     extra = more or {}
     data = {**extra, "receipt": receipt} if extra else receipt
     shown = [(name.replace("_", " "), value) for name, value in extra.items()]
-    emit(settings.output, data, render([*shown, *receipt_fields(receipt)]))
+    with _saying_what_became(receipt["outcome"], receipt["seq"], receipt["certified_seq"]):
+        emit(settings.output, data, render([*shown, *receipt_fields(receipt)]))

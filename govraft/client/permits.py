@@ -20,6 +20,7 @@ from govraft.api.wire import request_digest as asked_digest
 from govraft.client.answers import answer_decoder, convert, decode_answer, deny_reported, match, mistrust, vet
 from govraft.client.questions import Question, check_at_least, encode_request
 from govraft.client.verdicts import Allow, Deny, Verdict, now_ns
+from govraft.core.codec.complaints import in_words
 from govraft.core.evidence.statements import PermitStatement, request_digest
 from govraft.core.model.limits import NAME_CHARS, PERMIT_BYTES, PERMIT_LEAST_MS, PERMIT_MS
 from govraft.core.model.request import Request
@@ -161,7 +162,7 @@ def envelope_of(file: bytes) -> bytes:
         fields = _read_file(file).envelope
         return msgspec.json.encode(fields, order="deterministic")
     except (msgspec.MsgspecError, ValueError, RecursionError, TypeError) as error:
-        raise InputError(f"not a permit file: {error}", code="malformed") from error
+        raise InputError(f"not a permit file: {in_words(error)}", code="malformed") from error
 
 
 def _statement(file: bytes) -> PermitStatement:

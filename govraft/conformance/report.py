@@ -7,6 +7,7 @@ from importlib import resources
 import msgspec
 
 from govraft.conformance.demands import DEMANDS, OPEN
+from govraft.core.codec.complaints import in_words
 from govraft.errors import DecodeError
 
 __all__ = ["Demand", "Report", "load_report", "to_markdown"]
@@ -78,7 +79,9 @@ def load_report() -> Report:
     try:
         return msgspec.json.decode(data, type=Report)
     except msgspec.MsgspecError as error:
-        raise DecodeError(f"the package's conformance report cannot be read: {error}, install govraft again") from error
+        raise DecodeError(
+            f"the package's conformance report cannot be read: {in_words(error)}, install govraft again"
+        ) from error
 
 
 def to_markdown(report: Report) -> str:

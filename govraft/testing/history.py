@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from govraft.core.codec.complaints import in_words
 from govraft.errors import DecodeError
 
 __all__ = [
@@ -167,7 +168,7 @@ def decode_event(line: bytes) -> Event:
     try:
         return _decoder.decode(line)
     except msgspec.DecodeError as error:
-        raise DecodeError(f"not an event of a history: {error}") from error
+        raise DecodeError(f"not an event of a history: {in_words(error)}") from error
 
 
 def write_history(events: Iterable[Event], file: BinaryIO) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from govraft.core.codec.complaints import in_words
 from govraft.core.model.genesis import FIRST_EPOCH
 from govraft.core.model.limits import ENTRY_BYTES, FRAME_BYTES, PROPOSAL_BATCH_ENTRIES
 from govraft.errors import DecodeError
@@ -163,7 +164,7 @@ def decode_frame(frame: bytes) -> Message:
     try:
         message = _decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"engine frame is malformed: {error}") from error
+        raise DecodeError(f"engine frame is malformed: {in_words(error)}") from error
     # One encoding per message: duplicate keys and padded integers have no second meaning to disagree about.
     if _encoder.encode(message) != frame:
         raise DecodeError("engine frame is not in its canonical encoding, encode it with msgspec")

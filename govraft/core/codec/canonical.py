@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from govraft.core.codec.complaints import in_words
 from govraft.core.model.limits import CANONICAL_DEPTH
 from govraft.errors import DecodeError, InputError, LimitExceededError
 
@@ -114,7 +115,7 @@ def _decode(
         value = decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         # The decoder gives up long after CANONICAL_DEPTH, so running out of recursion is no verdict about our stack.
-        raise DecodeError(f"not {name}: {error}") from error
+        raise DecodeError(f"not {name}: {in_words(error)}") from error
     try:
         again = encode(value)
     except InputError as error:

@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from govraft.core.codec.canonical import pack_json, unpack_json
+from govraft.core.codec.complaints import in_words
 from govraft.core.lineage.frontier import Frontier
 from govraft.core.lineage.proofs import verify_consistency
 from govraft.core.model.limits import RECORD_BYTES
@@ -164,7 +165,7 @@ def _decode(line: bytes, shape: Any, complaint: str) -> Any:
     try:
         return msgspec.convert(unpack_json(line.rstrip(b"\n"), max_bytes=LINE_BYTES_MAX), shape)
     except (InputError, msgspec.ValidationError) as error:
-        raise VerificationError(f"{complaint}: {error}", code="evidence_malformed") from error
+        raise VerificationError(f"{complaint}: {in_words(error)}", code="evidence_malformed") from error
 
 
 def _line(value: dict[str, Any]) -> bytes:

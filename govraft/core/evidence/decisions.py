@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from govraft.core.codec.canonical import pack, pack_json, unpack, unpack_json
+from govraft.core.codec.complaints import in_words
 from govraft.core.crypto.digests import digest
 from govraft.core.evidence.statements import request_digest
 from govraft.core.model.ids import canonical_uid
@@ -218,7 +219,7 @@ def request_of(record: DecisionRecord) -> Request | None:
     try:
         found = msgspec.convert(record.request, _RequestFields)
     except msgspec.ValidationError as error:
-        raise DecodeError(f"record {record.index} holds no request: {error}") from error
+        raise DecodeError(f"record {record.index} holds no request: {in_words(error)}") from error
     return Request(found.principal, found.action, found.resource, found.context)
 
 
@@ -344,7 +345,7 @@ def _record(fields: object) -> Record:
     try:
         record: Record = msgspec.convert(fields, Record)
     except msgspec.ValidationError as error:
-        raise DecodeError(f"not a record of a decision log: {error}") from error
+        raise DecodeError(f"not a record of a decision log: {in_words(error)}") from error
     return record
 
 

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import msgspec
 
 from govraft.core.codec.base64_text import to_base64
+from govraft.core.codec.complaints import in_words
 from govraft.core.codec.note import Checkpoint, parse_note
 from govraft.core.convergence.certificate import IsValid, verify_certificate
 from govraft.core.crypto.keys import verify
@@ -167,7 +168,7 @@ class EpochHistory:
         try:
             electorate = electorate_of(link.records) if EPOCH_KEY in link.records else None
         except (msgspec.MsgspecError, ValueError, KeyError) as error:
-            raise LineageError(f"epoch {link.epoch}: its records cannot be read: {error}") from error
+            raise LineageError(f"epoch {link.epoch}: its records cannot be read: {in_words(error)}") from error
         if electorate is None or electorate.epoch != link.epoch or not electorate.voters:
             raise LineageError(f"epoch {link.epoch}: its records are of no such electorate")
         if electorate.rule is not self._genesis.quorum:
@@ -233,4 +234,4 @@ def decode_links(value: object) -> tuple[EpochLink, ...]:
             for file in files
         )
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
-        raise malformed(f"`epochs` cannot be read: {error}") from error
+        raise malformed(f"`epochs` cannot be read: {in_words(error)}") from error

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from govraft.core.codec.complaints import in_words
 from govraft.core.evidence.certificate import ProvenCheckpoint, prove_certificate
 from govraft.core.evidence.denial import DENIAL_FORMAT, show_denial
 from govraft.core.evidence.equivocation import EQUIVOCATION_FORMAT, prove_equivocation
@@ -94,7 +95,7 @@ def prove_evidence(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
     try:
         kind = _read_head(data).format
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise malformed(f"this is no evidence that govraft knows: {error}") from error
+        raise malformed(f"this is no evidence that govraft knows: {in_words(error)}") from error
     prove = _KINDS.get(kind)
     if prove is None:
         raise malformed(f"`{kind[:64]}` is no evidence that this version knows")

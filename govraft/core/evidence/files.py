@@ -17,6 +17,7 @@ import msgspec
 
 from govraft.core.codec.base64_text import from_base64
 from govraft.core.codec.canonical import pack_json, unpack_json
+from govraft.core.codec.complaints import in_words
 from govraft.errors import InputError, VerificationError
 
 __all__ = [
@@ -68,7 +69,7 @@ def decode_file(data: bytes, shape: type[T], *, what: str) -> T:
         # One newline may end it, as in any text file.
         return msgspec.convert(unpack_json(data.removesuffix(b"\n"), max_bytes=EVIDENCE_BYTES_MAX), shape)
     except (msgspec.ValidationError, InputError) as error:
-        raise malformed(f"not a {what}: {error}") from error
+        raise malformed(f"not a {what}: {in_words(error)}") from error
 
 
 def parse_json(data: bytes) -> Any:

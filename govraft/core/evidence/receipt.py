@@ -29,6 +29,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from govraft.core.codec.base64_text import to_base64
+from govraft.core.codec.complaints import in_words
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.convergence.certificate import VerifiedLease, verify_lease
 from govraft.core.convergence.messages import Ack, Kind, Lease, Signed
@@ -165,7 +166,7 @@ def prove_receipt(data: bytes, genesis: Genesis) -> ProvenReceipt:
         name = command_name(opened.payload_type)
         command = None if name is None else decode_command(name, opened.payload)
     except (msgspec.MsgspecError, ValueError, InputError) as error:
-        raise VerificationError(f"not a receipt: {error}", code=MALFORMED) from error
+        raise VerificationError(f"not a receipt: {in_words(error)}", code=MALFORMED) from error
     if name is None or command is None:
         raise VerificationError("the receipt's envelope holds no command", code=MALFORMED)
     if file.cluster != genesis.cluster_id or command.cluster != genesis.cluster_id:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 import msgspec
 
 from govraft.core.codec.canonical import pack_json, unpack_json
+from govraft.core.codec.complaints import in_words
 from govraft.core.crypto.digests import digest
 from govraft.core.model import limits
 from govraft.core.model.ids import HEX_DIGEST_PATTERN, NODE_ID_PATTERN, canonical_uid
@@ -62,7 +63,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         try:
             statement = msgspec.convert(fields, cls)
         except msgspec.ValidationError as error:
-            raise DecodeError(f"statement: {error}") from error
+            raise DecodeError(f"statement: {in_words(error)}") from error
         statement.check()
         return statement
 

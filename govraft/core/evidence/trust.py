@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
+from govraft.core.codec.complaints import in_words
 from govraft.core.evidence.certificate import prove_certificate
 from govraft.core.evidence.evidence import is_lineage
 from govraft.core.evidence.files import EVIDENCE_BYTES_MAX, malformed
@@ -148,5 +149,5 @@ def _format(data: bytes) -> str:
     try:
         fields: Any = msgspec.json.decode(data, type=_Head)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise malformed(f"this is no evidence that govraft knows: {error}") from error
+        raise malformed(f"this is no evidence that govraft knows: {in_words(error)}") from error
     return str(fields.format)

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from govraft.core.codec.canonical import pack, unpack
+from govraft.core.codec.complaints import in_words
 from govraft.errors import DecodeError
 
 __all__ = ["LEAF_BYTES_MAX", "Leaf"]
@@ -62,4 +63,4 @@ class Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             # Without `builtin_types` text would pass for bytes in base64: a second spelling of the same leaf.
             return msgspec.convert(unpack(data, max_bytes=LEAF_BYTES_MAX), cls, builtin_types=(bytes,))
         except msgspec.ValidationError as error:
-            raise DecodeError(f"not a leaf: {error}") from error
+            raise DecodeError(f"not a leaf: {in_words(error)}") from error

@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from govraft.core.codec.canonical import pack, unpack
+from govraft.core.codec.complaints import in_words
 from govraft.core.crypto.digests import digest
 from govraft.core.model.genesis import TIME_MAX_MS
 from govraft.core.model.limits import ENTRY_BYTES
@@ -51,7 +52,7 @@ def decode_entry(data: bytes) -> Entry:
         # Without `builtin_types` text would pass for bytes in base64: a second spelling of the same entry.
         fields = msgspec.convert(unpack(data, max_bytes=ENTRY_BYTES), _EntryFields, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
-        raise DecodeError(f"not an entry: {error}") from error
+        raise DecodeError(f"not an entry: {in_words(error)}") from error
     if fields.v != _VERSION:
         raise DecodeError(f"entry version {fields.v} is unknown, update govraft")
     return Entry(WallMs(fields.time), fields.envelope)

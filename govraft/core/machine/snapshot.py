@@ -18,6 +18,7 @@ from typing import Annotated
 import msgspec
 
 from govraft.core.codec.canonical import pack, unpack
+from govraft.core.codec.complaints import in_words
 from govraft.core.codec.note import NOTE_BYTES_MAX
 from govraft.core.evidence.epochs import EpochLink
 from govraft.core.machine.records import SECTIONS
@@ -139,7 +140,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             # Without `builtin_types` text would pass for bytes in base64: a second spelling of the same records.
             snapshot = msgspec.convert(unpack(body, max_bytes=SNAPSHOT_BYTES), cls, builtin_types=(bytes,))
         except msgspec.ValidationError as error:
-            raise DecodeError(f"it is not a snapshot: {error}") from error
+            raise DecodeError(f"it is not a snapshot: {in_words(error)}") from error
         if snapshot.v != _VERSION:
             raise DecodeError(f"its format {snapshot.v} is unknown to this govraft")
         if snapshot.sections.keys() != set(SECTIONS):

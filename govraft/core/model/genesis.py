@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import msgspec
 
 from govraft.core.codec.canonical import pack_json, unpack_json
+from govraft.core.codec.complaints import in_words
 from govraft.core.crypto.digests import digest
 from govraft.core.crypto.keys import certificate_key, is_sound_key
 from govraft.core.model import limits
@@ -109,9 +110,9 @@ class Genesis(msgspec.Struct, frozen=True, dict=True):
         try:
             file = msgspec.convert(unpack_json(data, max_bytes=limits.GENESIS_BYTES), _GenesisFile)
         except msgspec.ValidationError as error:
-            raise DecodeError(f"genesis: {error}") from error
+            raise DecodeError(f"genesis: {in_words(error)}") from error
         except InputError as error:
-            raise DecodeError(f"genesis: {error}") from error
+            raise DecodeError(f"genesis: {in_words(error)}") from error
         _check_header(file)
         members = tuple(_member(item, f"members[{place}]") for place, item in enumerate(file.members))
         authorities = tuple(_authority(item, f"authorities[{place}]") for place, item in enumerate(file.authorities))

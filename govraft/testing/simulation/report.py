@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 import govraft
+from govraft.core.codec.complaints import in_words
 from govraft.errors import DecodeError
 from govraft.testing.simulation.run import Outcome
 from govraft.version import VERSION
@@ -171,7 +172,7 @@ def read_total(path: Path) -> Sum:
         try:
             total.merge(msgspec.json.decode(line, type=Sum))
         except msgspec.DecodeError as error:
-            raise DecodeError(f"`{path}` line {number} is no report of a simulation: {error}") from error
+            raise DecodeError(f"`{path}` line {number} is no report of a simulation: {in_words(error)}") from error
     return total
 
 

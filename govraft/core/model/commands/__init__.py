@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from govraft.core.codec.canonical import pack_json, unpack_json
+from govraft.core.codec.complaints import in_words
 from govraft.core.model.authority import Role
 from govraft.core.model.commands.attestations import Attest, AttestationResolve
 from govraft.core.model.commands.audit import AuditAnchor, PermitRedeem
@@ -237,4 +238,4 @@ def decode_command(name: str, payload: bytes) -> Command:
     try:
         return msgspec.convert(fields, COMMANDS[name][0])
     except msgspec.ValidationError as error:
-        raise DecodeError(f"{name}: {error}") from error
+        raise DecodeError(f"{name}: {in_words(error)}") from error
