@@ -83,19 +83,22 @@ class AsyncClient:
     ) -> list[Verdict]:
         """Ask many at once. See `Client.check_many`."""
         asked = list(requests)
+        plan = ask_many(asked, at_least=at_least, explain=explain)
         try:
-            verdicts, questions = ask_many(asked, at_least=at_least, explain=explain)
             deadline = deadline_in(self._timeout_for(timeout))
+            question = next(plan)
+            while True:
+                answers: list[Verdict] | Exception
+                try:
+                    answers = await self._ask(question, remaining_until(deadline))
+                except Exception as error:  # noqa: BLE001 - fail closed: every exception becomes a denial
+                    answers = error
+                question = plan.send(answers)
+        except StopIteration as done:
+            verdicts: list[Verdict] = done.value
+            return verdicts
         except Exception as error:  # noqa: BLE001 - fail closed: every exception becomes a denial
             return [deny_for(error) for _ in asked]
-        for places, question in questions:
-            try:
-                answers = await self._ask(question, remaining_until(deadline))
-            except Exception as error:  # noqa: BLE001 - fail closed: every exception becomes a denial
-                answers = [deny_for(error)] * len(places)
-            for place, verdict in zip(places, answers, strict=True):
-                verdicts[place] = verdict
-        return verdicts
 
     async def require(
         self,

@@ -113,22 +113,26 @@ class Client:
 
         Returns:
             One verdict for each request, in order. What goes wrong gives a `Deny`; only an exception of the
-            iterable itself is passed on.
+            iterable itself is passed on. An allow that ran out while the others were asked is asked for again, a
+            few times.
         """
         asked = list(requests)
+        plan = ask_many(asked, at_least=at_least, explain=explain)
         try:
-            verdicts, questions = ask_many(asked, at_least=at_least, explain=explain)
             deadline = deadline_in(self._timeout_for(timeout))
+            question = next(plan)
+            while True:
+                answers: list[Verdict] | Exception
+                try:
+                    answers = self._ask_until(question, deadline)
+                except Exception as error:  # noqa: BLE001 - fail closed: every exception becomes a denial
+                    answers = error
+                question = plan.send(answers)
+        except StopIteration as done:
+            verdicts: list[Verdict] = done.value
+            return verdicts
         except Exception as error:  # noqa: BLE001 - fail closed: every exception becomes a denial
             return [deny_for(error) for _ in asked]
-        for places, question in questions:
-            try:
-                answers = self._ask_until(question, deadline)
-            except Exception as error:  # noqa: BLE001 - fail closed: every exception becomes a denial
-                answers = [deny_for(error)] * len(places)
-            for place, verdict in zip(places, answers, strict=True):
-                verdicts[place] = verdict
-        return verdicts
 
     def require(
         self,

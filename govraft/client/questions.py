@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -30,8 +30,8 @@ from govraft.client.answers import (
     mistrust,
     vet,
 )
-from govraft.client.verdicts import Deny, Verdict, deny_for, now_ns
-from govraft.core.model.limits import BATCH_CHECKS, ENVELOPE_BYTES, FRAME_BYTES, NAME_CHARS, REQUEST_BYTES
+from govraft.client.verdicts import Allow, Deny, Verdict, deny_for, now_ns
+from govraft.core.model.limits import ENVELOPE_BYTES, FRAME_BYTES, NAME_CHARS, REQUEST_BYTES
 from govraft.core.model.reasons import Reason
 from govraft.core.model.request import Request
 from govraft.errors import GovraftError, InputError, LimitExceededError, RejectedError
@@ -54,6 +54,10 @@ Asked = Request | Mapping[str, Any] | Sequence[Any]
 """One item of `check_many`: a `Request`, a mapping of its fields, or (principal, action, resource[, context])."""
 
 _BATCH_BYTES = FRAME_BYTES // 2
+_PIECE = 100
+"""Requests of one call: decided well inside a lease, even where the host is busy."""
+_REPEATS = 3
+"""How often an allow that has run out is asked for again."""
 _TIMEOUT_S_MAX = 600.0
 
 T = TypeVar("T")
@@ -142,34 +146,55 @@ def ask_check(
 
 def ask_many(
     requests: Iterable[Asked], *, at_least: int, explain: bool
-) -> tuple[list[Verdict], list[tuple[list[int], Question[list[Verdict]]]]]:
-    """Ask for many verdicts, in as few calls as the limits allow.
+) -> Generator[Question[list[Verdict]], list[Verdict] | Exception, list[Verdict]]:
+    """Ask for many verdicts, in pieces; and again for each allow that ran out while the others were asked.
+
+    Yields:
+        A question. Send what it came to: its verdicts, or why there are none.
 
     Returns:
-        The verdicts, each a `Deny` until it is answered (and for good, where the request is not askable); and the
-        questions, each with the places of its verdicts.
+        The verdicts. What was not askable, or not answered, is a `Deny`.
 
     Raises:
         InputError: `at_least` is not usable.
     """
     seq = check_at_least(at_least)
     verdicts: list[Verdict] = []
-    batches: list[tuple[list[int], list[bytes]]] = []
-    room = 0
+    bodies: dict[int, bytes] = {}
     for place, asked in enumerate(requests):
         try:
-            body = encode_request(*_parts(asked))
+            bodies[place] = encode_request(*_parts(asked))
         except Exception as error:  # noqa: BLE001 - fail closed: what cannot be asked is denied
             verdicts.append(deny_for(error))
-            continue
-        verdicts.append(Deny(Reason.NODE_UNREACHABLE, "not asked: an earlier part of the batch failed"))
-        if len(body) > room or len(batches[-1][0]) >= BATCH_CHECKS:
-            batches.append(([], []))
-            room = _BATCH_BYTES
-        batches[-1][0].append(place)
-        batches[-1][1].append(body)
-        room -= len(body)
-    return verdicts, [(places, _ask_batch(bodies, seq, explain=explain)) for places, bodies in batches]
+        else:
+            verdicts.append(Deny(Reason.NODE_UNREACHABLE, "not asked: an earlier part of the batch failed"))
+    left = list(bodies)
+    for _ in range(1 + _REPEATS):
+        for places in _pieces(left, bodies):
+            answers = yield _ask_batch([bodies[place] for place in places], seq, explain=explain)
+            if isinstance(answers, Exception):
+                answers = [deny_for(answers)] * len(places)
+            for place, verdict in zip(places, answers, strict=True):
+                verdicts[place] = verdict
+        left = [place for place in bodies if isinstance(verdicts[place], Allow) and not verdicts[place]]
+        if not left:
+            break
+    return verdicts
+
+
+def _pieces(places: Iterable[int], bodies: Mapping[int, bytes]) -> Iterator[list[int]]:
+    """The places in groups, each of a size that one call may have."""
+    piece: list[int] = []
+    room = _BATCH_BYTES
+    for place in places:
+        size = len(bodies[place])
+        if piece and (size > room or len(piece) >= _PIECE):
+            yield piece
+            piece, room = [], _BATCH_BYTES
+        piece.append(place)
+        room -= size
+    if piece:
+        yield piece
 
 
 def _parts(asked: Asked) -> tuple[object, object, object, object]:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from govraft.core.model.reasons import Reason
+from govraft.core.model.verdict import Deny, Verdict
 from govraft.testing.node_stub import allow
 
 ASKED = ('Agent::"a"', 'Action::"x"', 'Tool::"t"')
@@ -98,6 +100,34 @@ def test_bad_input_is_2_and_prints_no_data(cluster, arguments: tuple[str, ...]) 
     assert (done.code, done.out) == (2, "")
     assert "Traceback" not in done.err
     assert done.err
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("govraft.cli.batch._PAUSE_S", 0)
+
+
+def test_lines_that_a_node_cannot_answer_are_asked_again(cluster, tmp_path: Path) -> None:
+    asked = Counter()
+
+    def decide(request) -> Verdict:
+        asked[request.principal] += 1
+        if request.principal == 'T::"late"' and asked[request.principal] < 5:
+            return Deny(Reason.SYNCHRONIZING, "because", seq=5, node="n1")
+        return allow()
+
+    cluster.node.decide = decide
+    assert (
+        batch(cluster, tmp_path, {"principal": 'T::"early"'}, {"principal": 'T::"late"', "expect": "allow"}).code == 0
+    )
+    assert asked == {'T::"early"': 1, 'T::"late"': 5}
+
+
+def test_what_stays_unanswered_is_told_with_its_reasons(cluster, denying: Callable[..., None], tmp_path: Path) -> None:
+    denying(Reason.LEASE_EXPIRED)
+    outcome = batch(cluster, tmp_path, {"expect": "allow"}, {})
+    assert outcome.code == 3
+    assert "2 lines were not answered: lease_expired (2); this host is too busy for the lease" in outcome.err
 
 
 def lines(*items: dict[str, object]) -> str:

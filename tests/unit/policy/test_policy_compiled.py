@@ -180,7 +180,12 @@ def test_invalid_requests(asked: Request) -> None:
 def test_the_order_of_keys_in_a_context_says_nothing() -> None:
     """What the engine quotes is on record, and whoever judges the record again has the keys in one order."""
     asked = request(by=[{"__entity": {"type": "U", "id": "v"}}], note="n")
-    turned = Request(asked.principal, asked.action, asked.resource, {"note": "n", "by": [{"__entity": {"id": "v", "type": "U"}}], "x": 1})
+    turned = Request(
+        asked.principal,
+        asked.action,
+        asked.resource,
+        {"note": "n", "by": [{"__entity": {"id": "v", "type": "U"}}], "x": 1},
+    )
     found = compiled(ANYTHING).evaluate(asked, WORLD)
     assert "__entity" in found.errors[0]
     assert compiled(ANYTHING).evaluate(turned, WORLD) == found
