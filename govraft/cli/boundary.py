@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from govraft.cli.nodes import choose_client, field_of
+from govraft.cli.nodes import choose_client, field_of, read
 from govraft.cli.output import Table, emit
 from govraft.cli.settings import CliGroup, Settings, SigningCommand
 from govraft.cli.submission import Submitter, emit_receipt
@@ -53,7 +53,8 @@ def set_boundary(
 ) -> None:
     """Set the boundary ID, or replace it.
 
-    Of a rate each node allows its share: the count divided by the number of nodes, rounded down.
+    Of a rate each node allows its share: the count divided by the number of nodes, rounded down. A rate that leaves
+    nothing for each is refused.
     """
     fields = {
         "subject": None if subject is None else canonical_uid(subject),
@@ -63,6 +64,8 @@ def set_boundary(
         "rate": None if rate is None else _parse_rate(rate),
         "level_max": level_max,
     }
+    if isinstance(fields["rate"], Rate):
+        _check_share(settings, fields["rate"])
     submitter = Submitter(settings)
     command = submitter.author.build(BoundarySet, id=identifier, domain=domain, **fields)
     emit_receipt(settings, submitter.run([command]))
@@ -116,6 +119,17 @@ def _describe(item: dict[str, Any]) -> str:
 
 def _clock(minutes: int) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _check_share(settings: Settings, rate: Rate) -> None:
+    """Refuse a rate of which no node would have a share: it would deny everybody."""
+    nodes = len(read(settings, "members"))
+    if rate.count < nodes:
+        message = (
+            f"`--rate {rate.count}/{rate.seconds}` leaves none for each of the {nodes} nodes that share it, and would"
+            f" deny everybody: set a count of {nodes} or more"
+        )
+        raise InputError(message, code="rate_too_small")
 
 
 def _parse_window(text: str) -> Window:

@@ -238,7 +238,7 @@ class Gate:
             return self._deny(Reason.LEASE_EXPIRED, "what allowed it ended while it was decided", lease)
         full = self._rates.take(finding.charges, self._machine.electorate, now)
         if full is not None:
-            message = f"this node's share of {full.most} in {full.seconds} s is used up for `{full.key}`"
+            message = self._rates.explain(full, now)
             return self._deny(Reason.BOUNDARY_EXCEEDED, message, lease, list(finding.policies))
         return Allow(
             seq=lease.seq,

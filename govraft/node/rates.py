@@ -103,8 +103,7 @@ class Rates:
         self.watch(electorate, now)
         places: list[tuple[str, int, _Count]] = []
         for charge in charges:
-            # Rounded up: a window that is too long only denies more.
-            slot_ns = -(-charge.seconds * _NS * (_PPM + self._drift_ppm) // (_PPM * _SLOTS))
+            slot_ns = self._slot_ns(charge.seconds)
             found = self._find(charge.key, slot_ns, now)
             # SAFETY: what has no room is denied. test_rates.test_a_share_is_never_exceeded
             if found is None or found.total >= self._share(charge.most, slot_ns * _SLOTS, now):
@@ -118,11 +117,30 @@ class Rates:
             found.add(now // slot_ns)
         return None
 
-    def _share(self, most: int, window_ns: int, now: int) -> int:
+    def explain(self, charge: Charge, now: int) -> str:
+        """Why a charge that `take` has just returned has no room."""
+        whole = f"{charge.most} in {charge.seconds} s for `{charge.key}`"
+        window_ns = self._slot_ns(charge.seconds) * _SLOTS
         if now - self._since <= window_ns:
-            return 0
+            left_s = -(-(self._since + window_ns - now) // _NS)
+            return f"this node was not there to count its share of {whole}: it allows none of it for another {left_s} s"
+        sharers = self._sharers(window_ns, now)
+        share = charge.most // sharers
+        if share == 0:
+            return f"{sharers} nodes share {whole}, which leaves none for each: set a rate of {sharers} or more"
+        return f"this node's share is used up: {share} of {whole}, which {sharers} nodes share"
+
+    def _share(self, most: int, window_ns: int, now: int) -> int:
+        return 0 if now - self._since <= window_ns else most // self._sharers(window_ns, now)
+
+    def _sharers(self, window_ns: int, now: int) -> int:
+        """Among how many the whole is divided: the most members that there were within the window."""
         past = (size for until, size in self._sizes if until >= now - window_ns)
-        return most // max(len(self._electorate.members), *past, 1)
+        return max(len(self._electorate.members), *past, 1)
+
+    def _slot_ns(self, seconds: int) -> int:
+        # Rounded up: a window that is too long only denies more.
+        return -(-seconds * _NS * (_PPM + self._drift_ppm) // (_PPM * _SLOTS))
 
     def _find(self, key: str, slot_ns: int, now: int) -> _Count | None:
         """The count of a key, up to date; a new one is not kept yet; None if there is no room for it."""

@@ -142,6 +142,18 @@ def test_a_boundary_of_nothing_is_rejected(governed: Any) -> None:
     assert (done.code, "[boundary_invalid]" in done.err) == (1, True)
 
 
+def test_a_rate_that_leaves_no_node_a_share_is_refused(governed: Any) -> None:
+    nodes = len(governed.node.read_members({}))
+    assert nodes > 1
+    done = governed("boundary", "set", "b", "--rate", f"{nodes - 1}/60")
+    assert (done.code, done.out) == (2, "")
+    assert (
+        f"none for each of the {nodes} nodes that share it, and would deny everybody: set a count of {nodes}"
+        in done.err
+    )
+    assert governed("boundary", "set", "b", "--rate", f"{nodes}/60").code == 0
+
+
 def test_times() -> None:
     now = time.time_ns() // 1_000_000
     for text, ms in (("90s", 90_000), ("+15m", 900_000), ("2h", 7_200_000), ("1d", 86_400_000)):

@@ -201,3 +201,19 @@ def test_the_window_allows_for_a_fast_clock() -> None:
     assert allowed(node, 0, 3)
     assert not allowed(node, 66 * S - 1, 3)
     assert allowed(node, 68 * S, 3)
+
+
+@pytest.mark.parametrize(
+    ("since", "most", "message"),
+    [
+        (-10_000_000 * S, 2, "3 nodes share 2 in 60 s for `root/b/A`, which leaves none for each: set a rate of 3 or more"),
+        (-10_000_000 * S, 7, "this node's share is used up: 2 of 7 in 60 s for `root/b/A`, which 3 nodes share"),
+        (-20 * S, 7, "this node was not there to count its share of 7 in 60 s for `root/b/A`: it allows none of it for another 40 s"),
+    ],
+)  # fmt: skip
+def test_a_full_rate_says_share_and_whole(since: int, most: int, message: str) -> None:
+    node = Rates(node_id="a", electorate=THREE, drift_ppm=0, now=since)
+    charge = Charge(KEY, most, 60)
+    while (full := node.take((charge,), THREE, 0)) is None:
+        pass
+    assert node.explain(full, 0) == message
