@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -50,6 +50,7 @@ __all__ = [
     "RequestBody",
     "SubmitCall",
     "Success",
+    "Wait",
     "WatchCall",
     "WireError",
     "call_id_of",
@@ -63,7 +64,8 @@ __all__ = [
     "restore_error",
 ]
 
-WAITS = ("effective", "committed", "none")
+Wait = Literal["effective", "committed", "none"]
+WAITS: tuple[Wait, ...] = get_args(Wait)
 
 _HEADER = struct.Struct(">I")
 _MESSAGE_CHARS = 512
@@ -191,6 +193,10 @@ class Receipt(msgspec.Struct, frozen=True):
     certificate: bytes = b""
     lease: bytes = b""
     unchanged: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+    def __repr__(self) -> str:
+        seqs = f"seq={self.seq} certified_seq={self.certified_seq}"
+        return f"<Receipt {self.outcome} {seqs} command_id={self.command_id}>"
 
     def keys(self) -> tuple[str, ...]:
         """The names of the fields that are set, so that `dict(receipt)` works."""

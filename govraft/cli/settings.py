@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from govraft.api.wire import WAITS
+from govraft.api.wire import WAITS, Wait
 from govraft.cli.cluster_index import ClusterIndex
 from govraft.cli.output import FORMATS
 from govraft.client.endpoint import DEFAULT_ENDPOINT, ENDPOINT_VARIABLE
@@ -69,7 +69,7 @@ class Settings:
     cluster: Path | None = None
     output: str = "table"
     keys: tuple[str, ...] = ()
-    wait: str = "effective"
+    wait: Wait = "effective"
     at_least: int = 0
     dry_run: bool = False
     timeout_s: float = _TIMEOUT_S

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from govraft.api.wire import Receipt
+from govraft.api.wire import Receipt, Wait
 from govraft.cli.nodes import choose_client, choose_target, read_genesis, read_links
 from govraft.cli.output import Table, emit, fields_table, note, progress, write_data
 from govraft.cli.settings import Settings, Target
@@ -62,7 +62,7 @@ class Submitter:
             for envelope in envelopes:
                 is_last = envelope is envelopes[-1]
                 # Certificates only ever cover more: the last one's also proves those before it.
-                wait = self.settings.wait if is_last or self.settings.wait == "none" else "committed"
+                wait: Wait = self.settings.wait if is_last or self.settings.wait == "none" else "committed"
                 receipt = self._submit(envelope, wait)
                 advance()
         if receipt is None:
@@ -73,7 +73,7 @@ class Submitter:
             self._keep(kept)
         return kept
 
-    def _submit(self, envelope: bytes, wait: str) -> Receipt:
+    def _submit(self, envelope: bytes, wait: Wait) -> Receipt:
         """Submit until it is known what became of it: the same envelope takes effect once, however often it is sent.
 
         A node that is cut off, or cannot tell, is passed over for the next one. What is told in the end is the least

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from govraft.api.signed_answers import Redeemed
-from govraft.api.wire import Receipt
+from govraft.api.wire import Receipt, Wait
 from govraft.client.answers import event_in
 from govraft.client.async_connection import AsyncConnection
 from govraft.client.connection import deadline_in, remaining_until
@@ -124,7 +124,7 @@ class AsyncClient:
         self,
         envelope: bytes,
         *,
-        wait: str = "effective",
+        wait: Wait = "effective",
         timeout: float = 30.0,  # noqa: ASYNC109 - told to the node
         retry: bool = False,
         at_least: int = 0,

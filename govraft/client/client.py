@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from govraft.api.signed_answers import Redeemed
-from govraft.api.wire import Receipt
+from govraft.api.wire import Receipt, Wait
 from govraft.client.answers import event_in
 from govraft.client.connection import Connection, StaleConnectionError, deadline_in
 from govraft.client.endpoint import resolve_endpoint
@@ -49,7 +49,8 @@ class Client:
         """Prepare; the connection is made when it is first needed.
 
         Args:
-            endpoint: `unix:///path/to.sock`; None for `GOVRAFT_ENDPOINT`, or else `unix:///run/govraft/govraft.sock`.
+            endpoint: `unix:///path/to.sock`; None for `GOVRAFT_ENDPOINT`, else for a node of the cluster in
+                `GOVRAFT_CLUSTER`, else `unix:///run/govraft/govraft.sock`.
             timeout: Seconds a check or a read may take. A check that takes longer is denied.
 
         Raises:
@@ -158,7 +159,7 @@ class Client:
         self,
         envelope: bytes,
         *,
-        wait: str = "effective",
+        wait: Wait = "effective",
         timeout: float = 30.0,
         retry: bool = False,
         at_least: int = 0,

@@ -206,7 +206,7 @@ def _parts(asked: Asked) -> tuple[object, object, object, object]:
         if fields:
             raise InputError(f"unknown fields in a request: `{', '.join(map(str, fields))}`")
         return parts
-    if isinstance(asked, str | bytes) or not 3 <= len(asked) <= 4:
+    if isinstance(asked, str | bytes) or not isinstance(asked, Sequence) or not 3 <= len(asked) <= 4:
         raise InputError("a request is (principal, action, resource) or (principal, action, resource, context)")
     return asked[0], asked[1], asked[2], asked[3] if len(asked) > 3 else None
 

@@ -7,6 +7,7 @@ import time
 from govraft.api.wire import one_line
 from govraft.core.model import verdict as model
 from govraft.core.model.reasons import Reason
+from govraft.core.model.units import NS_PER_MS
 from govraft.core.model.verdict import Deny
 from govraft.errors import AvailabilityError, Denied, GovraftError, InputError
 
@@ -24,6 +25,20 @@ class Allow(model.Allow, frozen=True, tag="allow", tag_field="verdict", forbid_u
     def __bool__(self) -> bool:
         """Whether it still holds, by this host's clock at this moment."""
         return self.is_valid_at(now_ns())
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it is false, as a `Deny` has it; None while it holds."""
+        return None if self else Reason.LEASE_EXPIRED
+
+    @property
+    def message(self) -> str:
+        """The same for people; empty while it holds."""
+        return "" if self else "the allow has run out: ask again"
+
+    def __repr__(self) -> str:
+        left_ms = (self.valid_until - now_ns()) // NS_PER_MS
+        return f"<Allow seq={self.seq} node={self.node} {f'for {left_ms} ms' if left_ms > 0 else 'has run out'}>"
 
 
 Verdict = Allow | Deny
@@ -62,5 +77,5 @@ def insist(verdict: Verdict) -> Allow:
     if isinstance(verdict, Deny):
         raise Denied(verdict)
     if not verdict:
-        raise Denied(Deny(Reason.LEASE_EXPIRED, "the allow has run out: ask again", seq=verdict.seq))
+        raise Denied(Deny(Reason.LEASE_EXPIRED, verdict.message, seq=verdict.seq))
     return verdict

@@ -63,5 +63,8 @@ class Deny(msgspec.Struct, frozen=True, tag="deny", tag_field="verdict"):
         """Always False."""
         return False
 
+    def __repr__(self) -> str:
+        return f"<Deny {self.reason}: {self.message} seq={self.seq} node={self.node}>"
+
 
 Verdict = Allow | Deny

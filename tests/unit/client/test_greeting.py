@@ -251,4 +251,4 @@ def test_a_client_in_a_time_namespace_notices(stub: NodeStub) -> None:
     )
     assert "clock_unsafe" in inside
     assert "CLOCK_BOOTTIME differs, the node's is -3600" in inside
-    assert outside.startswith("Allow(")
+    assert outside.startswith("<Allow ")
