@@ -73,6 +73,7 @@ EXAMPLES = {
     "lineage list": "lineage list",
     "lineage prove": "lineage prove 7 > proof.json",
     "lineage show": "lineage show 7",
+    "mark list": "mark list --mark revoked",
     "member add": "member add node-4",
     "member evict": "member evict --evidence equivocation.json",
     "member init": "member init --id node-4 --listen 10.0.0.4:7101 --out node-4",

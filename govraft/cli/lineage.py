@@ -48,11 +48,23 @@ def list_leaves(settings: Settings, first: int | None, last: int | None) -> None
     with choose_client(settings) as client:
         end = last if last is not None else field_of(client.status(), "seq", int)
         start = first if first is not None else max(1, end - _LISTED + 1)
-        found = [_describe(seq, leaf, entry) for seq, leaf, entry in read_lineage(client, start, end)]
+        found = []
+        genesis = read_genesis(settings)
+        for seq, leaf, entry in read_lineage(client, start, end):
+            payload, signers = _opened(seq, entry)[2], _signers(entry, genesis)
+            found.append({**_describe(seq, leaf, entry), "signers": signers, "target": _target(payload or {})})
     rows = [
-        (item["seq"], time_text(item["time"]), item["outcome"], item["command"], item["command_id"]) for item in found
+        (
+            item["seq"],
+            time_text(item["time"]),
+            item["outcome"],
+            item["command"],
+            item["target"],
+            ", ".join(item["signers"]),
+        )
+        for item in found
     ]
-    emit(settings.output, found, Table(("SEQ", "TIME", "OUTCOME", "COMMAND", "COMMAND ID"), rows))
+    emit(settings.output, found, Table(("SEQ", "TIME", "OUTCOME", "COMMAND", "TARGET", "SIGNED BY"), rows))
 
 
 @lineage.command()
@@ -220,18 +232,45 @@ def _describe(seq: int, leaf: bytes, entry: bytes | None) -> dict[str, Any]:
 
 def _details(leaf: bytes, entry: bytes | None, genesis: Genesis) -> dict[str, Any]:
     decoded = Leaf.decode(leaf)
-    known = {key_id(authority.public_key): authority.id for authority in genesis.authorities}
-    signers: list[str] = []
-    with contextlib.suppress(InputError):
-        if entry is not None:
-            opened = decode_envelope(decode_entry(entry).envelope)
-            signers = [known.get(part.key_id, f"unknown key {digits(part.key_id)}") for part in opened.signatures]
     return {
         "sections": {name: value.hex() for name, value in decoded.sections.items()},
-        "signers": signers,
+        "signers": _signers(entry, genesis),
         "payload": _opened(decoded.seq, entry)[2],
         "entry": None if entry is None else base64.b64encode(entry).decode("ascii"),
     }
+
+
+def _signers(entry: bytes | None, genesis: Genesis) -> list[str]:
+    """Who signed, by the keys of the genesis; other keys by their first digits."""
+    known = {key_id(authority.public_key): authority.id for authority in genesis.authorities}
+    known |= {key_id(member.public_key): member.id for member in genesis.members}
+    with contextlib.suppress(InputError):
+        if entry is not None:
+            opened = decode_envelope(decode_entry(entry).envelope)
+            return [known.get(part.key_id, f"key {digits(part.key_id)}") for part in opened.signatures]
+    return []
+
+
+def _target(payload: dict[str, Any]) -> str:
+    """What a command is about, in a few words. A rejected one may hold anything."""
+    kind, member = payload.get("kind", ""), payload.get("member")
+    if isinstance(payload.get("entities"), list):
+        return _first_of([item.get("uid") if isinstance(item, dict) else item for item in payload["entities"]])
+    for name in ("targets", "uids"):
+        if isinstance(payload.get(name), list):
+            return f"{kind} {_first_of(payload[name])}".strip()
+    if isinstance(member, dict):
+        return str(member.get("id", ""))
+    for name in ("id", "uid", "entity", "node", "command", "role"):
+        if name in payload:
+            return f"{kind} {payload[name]}".strip()
+    if "version" in payload:
+        return f"version {payload['version']}"
+    return digits(payload.get("proposal", "")) or str(payload.get("to", ""))
+
+
+def _first_of(items: list[Any]) -> str:
+    return f"{items[0]}{f' and {len(items) - 1} more' if len(items) > 1 else ''}" if items else ""
 
 
 def _opened(seq: int, entry: bytes | None) -> tuple[str, str, dict[str, Any] | None]:

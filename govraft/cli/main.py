@@ -41,6 +41,7 @@ COMMANDS = {
     "invalidate": "govraft.cli.enforcement:invalidate",
     "isolate": "govraft.cli.enforcement:isolate",
     "lineage": "govraft.cli.lineage:lineage",
+    "mark": "govraft.cli.mark:mark",
     "member": "govraft.cli.member:member",
     "permit": "govraft.cli.permit:permit",
     "policy": "govraft.cli.policy:policy",

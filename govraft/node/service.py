@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -48,7 +46,6 @@ from govraft.version import VERSION
 __all__ = ["NodeService", "ReadLeaves"]
 
 PAGE_MAX = 500
-MARKS_MAX = 10_000
 EXAMINATIONS = 2
 EXAMINATIONS_WAITING_MAX = 64
 
@@ -102,7 +99,6 @@ class NodeService:
             "epochs": self._epochs,
             "genesis": self._genesis,
             "lineage": self._lineage,
-            "marks": self._marks,
             "members": self._members,
             "status": self._status,
             **attestation_reads(self._core.machine, clock),
@@ -337,24 +333,6 @@ class NodeService:
             "epochs": [{name: getattr(row, name) for name in names} for row in rows],
             "next": first + len(rows) if first + len(rows) <= epochs.certified.epoch else None,
         }
-
-    def _marks(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        del params
-        marked = self._core.machine.marked
-        found = (
-            {
-                "kind": kind,
-                "id": target,
-                "mark": name,
-                "reason": mark.reason,
-                "authors": list(mark.authors),
-                "seq": mark.seq,
-                "domain": mark.domain,
-            }
-            for kind, target in heapq.nsmallest(MARKS_MAX, marked)
-            for name, mark in sorted(marked[kind, target].items())
-        )
-        return list(itertools.islice(found, MARKS_MAX))
 
     async def _lineage(self, params: dict[str, Any]) -> dict[str, Any]:
         first, last = _natural(params, "from", 1), _natural(params, "to", self._core.machine.seq)

@@ -15,6 +15,8 @@ from govraft.errors import DecodeError, InputError
 __all__ = ["ENTITY_PAGE_MAX", "world_reads"]
 
 ENTITY_PAGE_MAX = 1_000
+MARKS_MAX = 10_000
+"""Marked targets in one answer."""
 
 Reader = Callable[[dict[str, Any]], object]
 
@@ -25,6 +27,7 @@ def world_reads(machine: Machine) -> dict[str, Reader]:
         "domains": lambda params: _domains(machine, params),
         "entities": lambda params: _entities(machine, params),
         "entity": lambda params: _entity(machine, params),
+        "marks": lambda params: _marks(machine, params),
         "policies": lambda params: _policies(machine, params),
         "policy": lambda params: _policy(machine, params),
     }
@@ -113,6 +116,24 @@ def _entity(machine: Machine, params: dict[str, Any]) -> dict[str, Any]:
 
 def _entity_fields(item: Entity) -> dict[str, Any]:
     return {"uid": item.uid, "attrs": item.attrs, "parents": list(item.parents), "domain": item.domain}
+
+
+def _marks(machine: Machine, params: dict[str, Any]) -> list[dict[str, Any]] | dict[str, Any]:
+    """The first marks; with `after`, a kind and a target such as `subject/T::"a"` or "", a page of those behind it."""
+    after, limit = params.get("after", ""), min(_natural(params, "limit", MARKS_MAX), MARKS_MAX)
+    if not isinstance(after, str):
+        raise DecodeError('`after` must be a kind and a target, such as `subject/T::"a"`')
+    names = (f"{kind}/{target}" for kind, target in machine.marked)
+    # One more than wanted, to know whether more follow.
+    found = heapq.nsmallest(limit + 1, (name for name in names if name > after))
+    page = []
+    for kind, _, target in (name.partition("/") for name in found[:limit]):
+        for name, mark in sorted(machine.marked[kind, target].items()):
+            fields = {"reason": mark.reason, "authors": list(mark.authors), "seq": mark.seq, "time": mark.time}
+            page.append({"kind": kind, "id": target, "mark": name, **fields, "domain": mark.domain})
+    if "after" not in params:
+        return page
+    return {"marks": page, "next": found[limit - 1] if 0 < limit < len(found) else None}
 
 
 def _domain(machine: Machine, params: dict[str, Any]) -> str:

@@ -126,12 +126,9 @@ class MachineNode:
         # Pages of two, so that every reader has to ask again.
         return world_reads(self.machine)["entities"]({**params, "limit": 2})
 
-    def read_marks(self, _: dict[str, Any]) -> object:
-        return [
-            {"kind": kind, "id": target, "mark": name, "reason": mark.reason, "authors": [], "seq": mark.seq}
-            for (kind, target), marks in self.machine.marked.items()
-            for name, mark in marks.items()
-        ]
+    def read_marks(self, params: dict[str, Any]) -> object:
+        # Pages of two, so that every reader has to ask again.
+        return world_reads(self.machine)["marks"]({**params, "limit": 2})
 
     def read_signers(self, params: dict[str, Any]) -> object:
         return authority_reads(self.machine)["signers"](params)
