@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from govraft.cli.output import Table, digits, emit
-from govraft.cli.settings import CliGroup, Settings, SigningCommand
+from govraft.cli.settings import CliGroup, Settings, SigningCommand, ask_first, yes_option
 from govraft.cli.signers import read_authorities
 from govraft.cli.submission import Submitter, emit_receipt
 from govraft.core.crypto.keys import is_sound_key
@@ -142,9 +142,12 @@ def resume(settings: Settings, name: str, reason: str) -> None:
 @click.argument("name", metavar="ID")
 @click.option("--reason", required=True, help="Why, for people.")
 @click.option("--emergency", is_flag=True, help="Signed by the role `emergency` in place of `root`.")
+@yes_option
 @click.pass_obj
-def revoke(settings: Settings, name: str, reason: str, *, emergency: bool) -> None:
+def revoke(settings: Settings, name: str, reason: str, *, emergency: bool, yes: bool) -> None:
     """Let signatures of ID count for nothing for ever."""
+    if not yes:
+        ask_first(settings, f"let the signatures of `{name}` count for nothing for ever?")
     _change(settings, AuthorityEmergencyRevoke if emergency else AuthorityRevoke, name, reason)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from govraft.cli.known_uids import check_known
 from govraft.cli.nodes import choose_client, field_of, read
 from govraft.cli.output import Table, emit
 from govraft.cli.settings import CliGroup, Settings, SigningCommand
@@ -64,6 +65,8 @@ def set_boundary(
         "rate": None if rate is None else _parse_rate(rate),
         "level_max": level_max,
     }
+    # Whom it binds may come later, so only types and actions are compared.
+    check_known(settings, [uid for uid in (subject, action) if uid is not None], unregistered=True)
     if isinstance(fields["rate"], Rate):
         _check_share(settings, fields["rate"])
     submitter = Submitter(settings)

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from govraft.cli.input_files import read_text
-from govraft.cli.settings import Settings, SigningCommand
+from govraft.cli.known_uids import check_known
+from govraft.cli.settings import Settings, SigningCommand, ask_first, yes_option
 from govraft.cli.submission import Submitter, emit_receipt
 from govraft.core.codec.canonical import pack_json
 from govraft.core.model.commands import (
@@ -47,6 +48,9 @@ def _enforce(
     target: str | None,
     source: Path | None,
     reason: str,
+    *,
+    unregistered: bool = True,
+    yes: bool = True,
 ) -> None:
     named: dict[str, Any]
     if (target is None) is (source is None):
@@ -56,6 +60,12 @@ def _enforce(
     else:
         _check_form(str(target), TargetKind(kind))
         named = {"id": target}
+    targets = named.get("targets") or (str(target),)
+    if TargetKind(kind) not in _FORMS and command is not Release:
+        check_known(settings, targets, unregistered=unregistered)
+    if not yes:
+        count = f"{len(targets)} targets" if source is not None else f"{kind} `{target}`"
+        ask_first(settings, f"nothing ends a revocation: revoke {count} for ever?")
     submitter = Submitter(settings)
     built = submitter.author.build(command, kind=TargetKind(kind), **named, reason=reason)
     receipt = submitter.run([built])
@@ -97,6 +107,11 @@ def _read_targets(source: Path, kind: TargetKind) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+_unregistered_option = click.option(
+    "--unregistered", is_flag=True, help="The target may be an entity that is not registered."
+)
+
+
 def _target_parameters(function: Callable[..., None]) -> Callable[..., None]:
     """What all five take."""
     for decorate in (
@@ -117,10 +132,13 @@ def _target_parameters(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(cls=SigningCommand)
 @_target_parameters
+@_unregistered_option
 @click.pass_obj
-def quarantine(settings: Settings, kind: str, target: str | None, source: Path | None, reason: str) -> None:
+def quarantine(
+    settings: Settings, kind: str, target: str | None, source: Path | None, reason: str, *, unregistered: bool
+) -> None:
     """Deny every request in which ID is the KIND, or belongs to it, until it is released."""
-    _enforce(settings, Quarantine, kind, target, source, reason)
+    _enforce(settings, Quarantine, kind, target, source, reason, unregistered=unregistered)
 
 
 @click.command(cls=SigningCommand)
@@ -133,23 +151,40 @@ def release(settings: Settings, kind: str, target: str | None, source: Path | No
 
 @click.command(cls=SigningCommand)
 @_target_parameters
+@_unregistered_option
 @click.pass_obj
-def isolate(settings: Settings, kind: str, target: str | None, source: Path | None, reason: str) -> None:
+def isolate(
+    settings: Settings, kind: str, target: str | None, source: Path | None, reason: str, *, unregistered: bool
+) -> None:
     """As quarantine, but nobody except `root` can release it."""
-    _enforce(settings, Isolate, kind, target, source, reason)
+    _enforce(settings, Isolate, kind, target, source, reason, unregistered=unregistered)
 
 
 @click.command(cls=SigningCommand)
 @_target_parameters
+@_unregistered_option
+@yes_option
 @click.pass_obj
-def revoke(settings: Settings, kind: str, target: str | None, source: Path | None, reason: str) -> None:
+def revoke(
+    settings: Settings,
+    kind: str,
+    target: str | None,
+    source: Path | None,
+    reason: str,
+    *,
+    unregistered: bool,
+    yes: bool,
+) -> None:
     """Deny every request in which ID is the KIND, or belongs to it, for ever."""
-    _enforce(settings, Revoke, kind, target, source, reason)
+    _enforce(settings, Revoke, kind, target, source, reason, unregistered=unregistered, yes=yes)
 
 
 @click.command(cls=SigningCommand)
 @_target_parameters
+@_unregistered_option
 @click.pass_obj
-def invalidate(settings: Settings, kind: str, target: str | None, source: Path | None, reason: str) -> None:
+def invalidate(
+    settings: Settings, kind: str, target: str | None, source: Path | None, reason: str, *, unregistered: bool
+) -> None:
     """Deny what rests on ID as it is now, until it is replaced: put anew, superseded, a later version activated."""
-    _enforce(settings, Invalidate, kind, target, source, reason)
+    _enforce(settings, Invalidate, kind, target, source, reason, unregistered=unregistered)

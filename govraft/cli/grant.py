@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from govraft.cli.known_uids import check_known
 from govraft.cli.nodes import choose_client, field_of, read
 from govraft.cli.output import Table, emit, fields_table, time_text
-from govraft.cli.settings import CliGroup, Settings, SigningCommand
+from govraft.cli.settings import CliGroup, Settings, SigningCommand, ask_first, yes_option
 from govraft.cli.submission import Submitter, emit_receipt
 from govraft.cli.times import parse_time
 from govraft.core.model.commands import GrantDelegate, GrantIssue, GrantRenew, GrantRevoke
@@ -34,6 +35,7 @@ def _what_is_granted(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--from", "begins", metavar="TIME", help="Since when it counts; default now."),
         click.option("--until", "ends", required=True, metavar="TIME", help="When it ends: `2h`, or RFC 3339."),
         click.option("--delegate", metavar="AUTHORITY", help="Who may hand it on alone."),
+        click.option("--unregistered", is_flag=True, help="They may be entities that are not registered."),
         click.option(
             "--depth", type=click.IntRange(0, GRANT_DEPTH), default=0, metavar="N", help="How often; default 0."
         ),
@@ -48,8 +50,9 @@ def _what_is_granted(command: Callable[..., None]) -> Callable[..., None]:
 @_what_is_granted
 @click.option("--domain", default=ROOT_DOMAIN, metavar="DOMAIN", help="Where it counts, with all below; default root.")
 @click.pass_obj
-def issue(settings: Settings, /, identifier: str, domain: str, **given: Any) -> None:
+def issue(settings: Settings, /, identifier: str, domain: str, *, unregistered: bool, **given: Any) -> None:
     """Issue the grant ID."""
+    _check_known(settings, given, unregistered=unregistered)
     submitter = Submitter(settings)
     command = submitter.author.build(GrantIssue, id=identifier, domain=domain, **_fields(given))
     emit_receipt(settings, submitter.run([command]))
@@ -61,8 +64,11 @@ def issue(settings: Settings, /, identifier: str, domain: str, **given: Any) -> 
 @_what_is_granted
 @click.option("--domain", metavar="DOMAIN", help="Where it counts, with all below; default as the parent.")
 @click.pass_obj
-def delegate(settings: Settings, /, parent: str, identifier: str, domain: str | None, **given: Any) -> None:
+def delegate(
+    settings: Settings, /, parent: str, identifier: str, domain: str | None, *, unregistered: bool, **given: Any
+) -> None:
     """Hand the grant PARENT on as the grant ID, in no respect wider."""
+    _check_known(settings, given, unregistered=unregistered)
     fields = _fields(given)
     where = domain or field_of(read(settings, "grant", id=parent), "domain", str)
     submitter = Submitter(settings)
@@ -85,9 +91,12 @@ def renew(settings: Settings, identifier: str, ends: str) -> None:
 @grant.command(cls=SigningCommand)
 @click.argument("identifier", metavar="ID")
 @click.option("--reason", required=True, help="Why, for people.")
+@yes_option
 @click.pass_obj
-def revoke(settings: Settings, identifier: str, reason: str) -> None:
+def revoke(settings: Settings, identifier: str, reason: str, *, yes: bool) -> None:
     """Revoke the grant ID, and all that was handed on from it, for ever."""
+    if not yes:
+        ask_first(settings, f"revoke the grant `{identifier}`, and all that was handed on from it, for ever?")
     submitter = Submitter(settings)
     command = submitter.author.build(GrantRevoke, id=identifier, reason=reason)
     emit_receipt(settings, submitter.run([command]))
@@ -144,6 +153,10 @@ def show(settings: Settings, identifier: str) -> None:
     if found["revoked"] is not None:
         rows.append(("revoked", f"{found['revoked']['reason']} (seq {found['revoked']['seq']})"))
     emit(settings.output, found, fields_table(rows))
+
+
+def _check_known(settings: Settings, given: dict[str, Any], *, unregistered: bool) -> None:
+    check_known(settings, (given["holder"], *given["actions"], *given["resources"]), unregistered=unregistered)
 
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:

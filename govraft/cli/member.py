@@ -29,7 +29,7 @@ from govraft.cli.input_files import read_bytes
 from govraft.cli.member_creation import create_in_directory, create_member, read_member
 from govraft.cli.nodes import read, read_genesis
 from govraft.cli.output import Table, digits, emit, fields_table, note
-from govraft.cli.settings import CLUSTER_VARIABLE, CliCommand, CliGroup, Settings, SigningCommand
+from govraft.cli.settings import CLUSTER_VARIABLE, CliCommand, CliGroup, Settings, SigningCommand, ask_first, yes_option
 from govraft.cli.submission import Submitter, emit_receipt
 from govraft.client.client import Client
 from govraft.core.evidence.equivocation import evidence_in, prove_equivocation
@@ -139,9 +139,12 @@ def promote(settings: Settings, node_id: str) -> None:
 @member.command(cls=SigningCommand)
 @click.argument("node_id", metavar="ID")
 @click.option("--reason", required=True, help="Why, for people.")
+@yes_option
 @click.pass_obj
-def remove(settings: Settings, node_id: str, reason: str) -> None:
+def remove(settings: Settings, node_id: str, reason: str, *, yes: bool) -> None:
     """Remove a node. Its key never comes back; it denies everything from then on."""
+    if not yes:
+        ask_first(settings, f"remove `{node_id}`, whose key never comes back?")
     submitter = _submitter(settings)
     command = submitter.author.build(MemberRemove, id=node_id, reason=reason)
     emit_receipt(settings, _when_ready(lambda: submitter.run([command]), settings.timeout_s))

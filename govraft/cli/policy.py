@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from govraft.cli.output import Table, digits, emit, note, time_text
 from govraft.cli.policy_plan import EMPTY, Bundle, plan_versions
 from govraft.cli.policy_texts import parse_policies, policy_name, read_policies
 from govraft.cli.policy_trial import impact, test_policies
-from govraft.cli.settings import CliGroup, Settings, SigningCommand
+from govraft.cli.settings import CliGroup, Settings, SigningCommand, ask_first, yes_option
 from govraft.cli.submission import Submitter, emit_receipt
 from govraft.core.model.commands import Command, PolicyActivate, PolicyPublish
 from govraft.core.model.ids import ROOT_DOMAIN
@@ -81,7 +80,7 @@ def activate(settings: Settings, version: int, domain: str) -> None:
 
 @policy.command(cls=SigningCommand)
 @click.argument("version", type=click.IntRange(1))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @_domain_option
 @click.pass_obj
 def rollback(settings: Settings, version: int, domain: str, *, yes: bool) -> None:
@@ -91,10 +90,10 @@ def rollback(settings: Settings, version: int, domain: str, *, yes: bool) -> Non
     """
     wanted = _bundle(settings, version, domain)
     latest, active = _latest(settings, domain)
-    if not (yes or settings.dry_run) and sys.stdin is not None and sys.stdin.isatty():
+    if not yes:
         gone, back = latest.policies.keys() - wanted.policies.keys(), wanted.policies.keys() - latest.policies.keys()
         question = f"leave {len(gone)} policies out, bring {len(back)} back, and activate that in `{domain}`?"
-        click.confirm(question, abort=True, err=True)
+        ask_first(settings, question)
     _publish(settings, latest, active, wanted, domain, activate=True)
 
 

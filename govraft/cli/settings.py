@@ -7,6 +7,7 @@ environment, and `--cluster` on the command line comes before `GOVRAFT_ENDPOINT`
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +29,10 @@ __all__ = [
     "Settings",
     "SigningCommand",
     "Target",
+    "ask_first",
     "common_options",
     "signing_options",
+    "yes_option",
 ]
 
 CLUSTER_VARIABLE = "GOVRAFT_CLUSTER"
@@ -185,6 +188,15 @@ def signing_options(*, hidden: bool = False) -> list[click.Parameter]:
     for option in options:
         option.hidden = hidden
     return [*options]
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def ask_first(settings: Settings, question: str) -> None:
+    """Ask before something is signed that nothing undoes, if there is a terminal. Aborts unless the answer is yes."""
+    if not settings.dry_run and sys.stdin is not None and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
 
 
 class CliCommand(click.Command):

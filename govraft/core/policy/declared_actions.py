@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from govraft.core.model.ids import EntityUid, parse_uid
@@ -18,6 +18,10 @@ class DeclaredActions:
     def __init__(self, schema: str) -> None:
         hazards.scan_schema(schema)
         self._parents: Mapping[UidPair, tuple[UidPair, ...]] = engine.action_parents(engine.parse_schema(schema))
+
+    def __iter__(self) -> Iterator[str]:
+        """Their uids, canonical; groups too."""
+        return (str(EntityUid(*pair)) for pair in self._parents)
 
     def difference(self, uid: str, attrs: Mapping[str, Any], parents: Iterable[str]) -> str:
         """How the action is declared otherwise; empty if it is not.

@@ -11,6 +11,7 @@ Callers pass only what `hazards` let through: a deep text does not raise here, i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ __all__ = [
     "Schema",
     "action_parents",
     "ask",
+    "entity_types",
     "parse_entities",
     "parse_policies",
     "parse_schema",
@@ -38,6 +40,8 @@ Schema = cedarpy.Schema
 PolicySet = cedarpy.PolicySet
 EntitySet = cedarpy.Entities
 
+_NAMESPACE = re.compile(r"namespace (\S+) \{$")
+_ENTITY = re.compile(r"\s*entity (\w+)")
 _ALLOW = cedarpy.Decision.Allow
 _DENY = cedarpy.Decision.Deny
 
@@ -132,6 +136,22 @@ def action_parents(schema: Schema) -> dict[tuple[str, str], tuple[tuple[str, str
             (entity["uid"]["type"], entity["uid"]["id"]): tuple((up["type"], up["id"]) for up in entity["parents"])
             for entity in entities
         }
+
+
+def entity_types(schema: Schema) -> set[str]:
+    """The names of the entity types that the schema declares, read from the form in which Cedar prints it."""
+    with _contained("schema has no readable entity types"):
+        found, namespace = set(), ""
+        for line in str(schema).splitlines():
+            opened = _NAMESPACE.match(line)
+            declared = _ENTITY.match(line)
+            if opened:
+                namespace = f"{opened[1]}::"
+            elif line == "}":
+                namespace = ""
+            elif declared:
+                found.add(namespace + declared[1])
+        return found
 
 
 def ask(request: dict[str, Any], policies: PolicySet, entities: EntitySet, schema: Schema) -> Answer:

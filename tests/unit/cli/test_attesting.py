@@ -186,7 +186,7 @@ def test_every_kind_of_target(cluster, predicate: Path, tmp_path: Path) -> None:
     assert attest(cluster, predicate, "--key", "ada").code == 0
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "one.cedar").write_text("permit(principal, action, resource);")
-    (tmp_path / "schema").write_text('entity A; action "run" appliesTo { principal: [A], resource: [A] };')
+    (tmp_path / "schema").write_text('entity A; entity Tool; action "run" appliesTo { principal: [A], resource: [A] };')
     published = cluster("policy", "publish", tmp_path / "p", "--schema", tmp_path / "schema", "--activate")
     assert published.code == 0, published.err
     machine = cluster.node.machine
@@ -201,14 +201,14 @@ def test_every_kind_of_target(cluster, predicate: Path, tmp_path: Path) -> None:
     }
     for kind, target in targets.items():
         for command, name in (("invalidate", "invalidated"), ("quarantine", "quarantined"), ("isolate", "isolated")):
-            done = cluster(command, kind, target, "--reason", "odd")
+            done = cluster(command, kind, target, "--reason", "odd", "--unregistered")
             assert done.code == 0, done.err
             assert machine.marks(kind, target)[name].reason == "odd"
         # It takes roots, and the command line finds out that it does.
         done = cluster("release", kind, target, "--reason", "fine")
         assert done.code == 0, done.err
         assert set(machine.marks(kind, target)) == {"invalidated"}
-        assert cluster("revoke", kind, target, "--reason", "gone").code == (1 if kind == "domain" else 0)
+        assert cluster("revoke", kind, target, "--reason", "gone", "--unregistered").code == (1 if kind == "domain" else 0)
 
 
 @pytest.mark.parametrize(

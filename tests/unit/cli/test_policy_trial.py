@@ -216,7 +216,7 @@ def test_an_allow_that_only_conditions_could_give_is_undecided(cluster, files: F
 def test_impact_on_a_lineage_uses_the_state_of_each_record(cluster, files: Files, tmp_path: Path) -> None:
     govern(cluster, files, "root", PERMIT)
     before = cluster.node.machine.seq
-    cluster("revoke", "subject", Y, "--reason", "r")
+    assert cluster("revoke", "subject", Y, "--reason", "r", "--unregistered").code == 0
     after = cluster.node.machine.seq
     lineage = tmp_path / "lineage.jsonl"
     assert cluster("lineage", "export", lineage).code == 0
