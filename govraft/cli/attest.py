@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import hashlib
 import re
 import time
@@ -18,6 +17,7 @@ from govraft.cli.nodes import choose_client, field_of, read_pages
 from govraft.cli.settings import Settings, SigningCommand
 from govraft.cli.signing import Author
 from govraft.cli.submission import Submitter, emit_receipt
+from govraft.cli.times import parse_time
 from govraft.core.codec.envelope import decode_envelope
 from govraft.core.codec.in_toto import STATEMENT_TYPE, Statement, decode_statement, encode_statement
 from govraft.core.model.commands import Attest
@@ -28,15 +28,14 @@ from govraft.errors import InputError
 __all__ = ["attest"]
 
 _PAGE = 500
-_DURATION = re.compile(r"([1-9][0-9]{0,8})([smhd])")
-_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DAY_MS = 86_400_000
 _LAST, _FIRST = "last", "none"
 
 
 @click.command(cls=SigningCommand)
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--entity", required=True, metavar="UID", help="Whom or what it is about.")
-@click.option("--expires", required=True, metavar="WHEN", help="Such as 90d, 12h, 30m, or a time in RFC 3339.")
+@click.option("--expires", required=True, metavar="WHEN", help="When it ends: `90d`, or RFC 3339.")
 @click.option("--type", "predicate_type", metavar="URI", help="Type of the predicate; without it FILE is an envelope.")
 @click.option("--subject", "subjects", multiple=True, metavar="NAME=SHA256", help="Artefact; repeatable.")
 @click.option(
@@ -110,20 +109,9 @@ def _open(data: bytes, author: Author) -> tuple[Statement, str | None]:
 
 
 def _expiry(text: str) -> int:
-    match = _DURATION.fullmatch(text)
-    now = time.time_ns() // 1_000_000
-    if match is not None:
-        expiry = now + int(match[1]) * _UNIT_MS[match[2]]
-    else:
-        try:
-            moment = dt.datetime.fromisoformat(text)
-        except ValueError as error:
-            raise InputError(f"`{text}` is no time: write 90d, 12h, 30m, 45s, or 2030-01-31T12:00:00Z") from error
-        if moment.tzinfo is None:
-            raise InputError(f"`{text}` has no time zone: add `Z` or an offset")
-        expiry = int(moment.timestamp() * 1_000)
+    now, expiry = time.time_ns() // 1_000_000, parse_time(text, "--expires")
     if not now < expiry <= now + ATTESTATION_LIFE_MS:
-        raise InputError(f"`--expires {text}` must be ahead, by at most {ATTESTATION_LIFE_MS // _UNIT_MS['d']} days")
+        raise InputError(f"`--expires {text}` must be ahead, by at most {ATTESTATION_LIFE_MS // _DAY_MS} days")
     return expiry
 
 

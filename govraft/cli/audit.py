@@ -51,7 +51,7 @@ def export(
     """
     with closing(DecisionLogReader(log_path(settings, log))) as reader:
         start, end = reader.stretch(first, last, since, until)
-        with open_new(file) as out, progress("exporting", end - start) as advance:
+        with open_new(file, private=True) as out, progress("exporting", end - start) as advance:
             write_decisions(reader, out, start, end, advance)
         note(f"exported records {start} to {end - 1} of {reader.tree.size}, log {reader.identity.log}")
 

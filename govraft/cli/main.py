@@ -117,11 +117,11 @@ def run(arguments: Sequence[str]) -> int:
         with unless_unwritable(_STDOUT):
             if sys.stdout is not None:
                 sys.stdout.flush()
-        return _explain(error, settings.output)
+        return _explain(error, settings)
     return result if type(result) is int else DONE
 
 
-def _explain(error: BaseException, form: str) -> int:
+def _explain(error: BaseException, settings: Settings) -> int:
     """Say what went wrong; the exit code."""
     if isinstance(error, click.exceptions.Abort):
         return INTERRUPTED
@@ -130,23 +130,26 @@ def _explain(error: BaseException, form: str) -> int:
             error.show()
         return MISUSED
     if isinstance(error, GovraftError):
-        _report(error, form)
+        _report(error, settings)
         return exit_code_of_error(error)
     if isinstance(error, SystemExit | BrokenPipeError):
         # click makes a SystemExit of a closed pipe, though told not to exit; its code would read as a denial.
         return PIPE_CLOSED
+    doubt = "; what was done is unknown" if settings.has_submitted else ""
     if isinstance(error, OSError):
-        note(f"govraft: {error.strerror or error}; what was done is unknown")
+        note(f"govraft: {error.strerror or error}{doubt}")
         return UNAVAILABLE
-    note(f"govraft: a defect in govraft: {type(error).__name__}: {error}; what it did is unknown")
+    note(f"govraft: a defect in govraft: {type(error).__name__}: {error}{doubt}")
     return UNAVAILABLE
 
 
-def _report(error: GovraftError, form: str) -> None:
-    if form == "json":
-        say_error(json.dumps(error.diagnostics(), default=str))
+def _report(error: GovraftError, settings: Settings) -> None:
+    # What only reads leaves nothing behind, whatever became of it.
+    is_definite = error.definite or not settings.has_submitted
+    if settings.output == "json":
+        say_error(json.dumps({**error.diagnostics(), "definite": is_definite}, default=str))
         return
-    doubt = "" if error.definite else "; whether it took effect is unknown"
+    doubt = "" if is_definite else "; whether it took effect is unknown"
     note(f"govraft: {error} [{error.code}]{doubt}")
 
 

@@ -16,11 +16,12 @@ __all__ = ["open_new"]
 
 
 @contextlib.contextmanager
-def open_new(path: Path) -> Iterator[BinaryIO]:
+def open_new(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """A file that is there once it is whole, or not at all. A device, pipe or link is written to, never replaced.
 
     Args:
         path: Of the file; `-` for stdout.
+        private: Nobody else may read it; else whoever the umask lets.
 
     Raises:
         InputError: It cannot be written.
@@ -40,7 +41,7 @@ def open_new(path: Path) -> Iterator[BinaryIO]:
                 yield draft  # type: ignore[misc]
                 draft.flush()
                 os.fsync(draft.fileno())
-                Path(draft.name).chmod(0o644)
+                Path(draft.name).chmod(0o600 if private else 0o666 & ~_umask())
                 Path(draft.name).replace(path)
             except BaseException:
                 Path(draft.name).unlink(missing_ok=True)
@@ -55,3 +56,10 @@ def open_new(path: Path) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise InputError(f"`{path}` cannot be written: {error.strerror}", code="file_unwritable") from error
+
+
+def _umask() -> int:
+    # It can be read only by setting it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from govraft.cli.exit_codes import MISUSED
+from govraft.cli.exit_codes import INTERRUPTED, MISUSED
 
 __all__ = ["govraft", "govraft_node"]
 
@@ -30,4 +30,6 @@ def _run(program: str, module: str) -> None:
         if sys.stderr is not None:  # The caller has closed it.
             sys.stderr.write(f"{program}: `{missing}` is not installed: pip install 'govraft[node]'\n")
         sys.exit(MISUSED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     main()

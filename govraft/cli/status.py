@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +14,16 @@ import click
 
 from govraft.cli.exit_codes import DONE, UNAVAILABLE
 from govraft.cli.nodes import choose_client
-from govraft.cli.output import FORMATS, Table, digits, emit, plain, write_data
+from govraft.cli.output import FORMATS, Table, digits, emit, note, plain, write_data
 from govraft.cli.settings import CliCommand, CliGroup, Settings, Target
 from govraft.client.client import Client
-from govraft.errors import GovraftError
+from govraft.errors import AvailabilityError, GovraftError
 
 __all__ = ["endpoint", "status", "watch"]
 
 _ASKED_AT_ONCE = 16
 _PROBE_S = 3.0
+_RECONNECT_S = 0.5
 _COLUMNS = (
     "ENDPOINT",
     "ID",
@@ -149,10 +151,29 @@ def _size(count: object) -> str:
 @click.option("--events", type=click.IntRange(1), metavar="N", help="Stop after so many events.")
 @click.pass_obj
 def watch(settings: Settings, events: int | None) -> None:
-    """Print certificates and changes of a node's standing as they come, until interrupted."""
-    with choose_client(settings) as client:
-        for event in itertools.islice(client.watch(), events):
-            _print_event(event, settings.output)
+    """Print certificates and changes of a node's standing as they come, until interrupted.
+
+    When the node goes away, the next one that answers is watched.
+    """
+    left = sys.maxsize if events is None else events
+    is_first, is_told = True, False
+    while True:
+        try:
+            with choose_client(settings) as client:
+                for event in itertools.islice(client.watch(), left):
+                    is_first, is_told = False, False
+                    left -= 1
+                    _print_event(event, settings.output)
+        except AvailabilityError as error:
+            if is_first:
+                raise
+            if not is_told:
+                note(f"govraft: {error}; connecting again")
+            is_told = True
+        if left == 0:
+            return
+        # A stream that ends is a node that stops.
+        time.sleep(_RECONNECT_S)
 
 
 def _print_event(event: dict[str, Any], form: str) -> None:

@@ -14,6 +14,7 @@ import click
 from govraft.cli.input_files import json_value, read_text
 from govraft.cli.output import emit, fields_table, note, progress, time_text
 from govraft.cli.settings import CliCommand, Settings
+from govraft.cli.times import parse_moment
 from govraft.cli.trust_file import TRUST_WORDS, find_trust, trusted_option
 from govraft.cli.trusted_genesis import trusted_genesis
 from govraft.core.evidence.evidence import TIMES, Use, describe_lineage, is_lineage, prove_evidence
@@ -48,7 +49,7 @@ _FIRST_BYTES = 4096
     metavar="SEQ",
     help="A seq known to be effective: a permit on an older state is void.",
 )
-@click.option("--at", type=click.IntRange(1), metavar="MS", help="Wall time to verify for; default now.")
+@click.option("--at", metavar="TIME", help="When to verify for: ms since 1970, or RFC 3339; default now.")
 @trusted_option
 @click.pass_obj
 def verify(
@@ -59,7 +60,7 @@ def verify(
     request_text: str | None,
     audience: str | None,
     at_least: int,
-    at: int | None,
+    at: str | None,
     trusted: str | None,
 ) -> None:
     """Prove what FILE says, offline; nothing is trusted but the genesis and what `govraft trust set` was given.
@@ -74,7 +75,8 @@ def verify(
     request = None if request_text is None else _request(request_text)
     place = find_trust(trusted, genesis)
     now = time.time_ns() // 1_000_000
-    use = Use(at or now, request, audience, at_least, place.load(genesis), is_past=at is not None)
+    moment = now if at is None else parse_moment(at, "--at")
+    use = Use(moment, request, audience, at_least, place.load(genesis), is_past=at is not None)
     try:
         source = file.open("rb")
     except OSError as error:

@@ -208,7 +208,9 @@ def test_every_kind_of_target(cluster, predicate: Path, tmp_path: Path) -> None:
         done = cluster("release", kind, target, "--reason", "fine")
         assert done.code == 0, done.err
         assert set(machine.marks(kind, target)) == {"invalidated"}
-        assert cluster("revoke", kind, target, "--reason", "gone", "--unregistered").code == (1 if kind == "domain" else 0)
+        assert cluster("revoke", kind, target, "--reason", "gone", "--unregistered").code == (
+            1 if kind == "domain" else 0
+        )
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ class Files:
         path = self.directory / "decisions.jsonl"
         code, _, err = self("audit", "export", log or self.log, path, *options)
         assert code == 0, err
+        assert path.stat().st_mode & 0o777 == 0o600, "who asked for what is nobody else's business"
         return path
 
     def replay(self, path):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from govraft.cli.times import parse_time
+from govraft.cli.times import parse_moment, parse_time
 from govraft.core.model.commands import Rate, Window
 from govraft.errors import InputError
 from govraft.node import grant_reads as reads
@@ -156,11 +156,26 @@ def test_a_rate_that_leaves_no_node_a_share_is_refused(governed: Any) -> None:
 
 def test_times() -> None:
     now = time.time_ns() // 1_000_000
-    for text, ms in (("90s", 90_000), ("+15m", 900_000), ("2h", 7_200_000), ("1d", 86_400_000)):
+    for text, ms in (("90s", 90_000), ("+15m", 900_000), ("2h", 7_200_000), ("1h30m", 5_400_000), ("1d", 86_400_000)):
         assert 0 <= parse_time(text, "--until") - now - ms < 5_000
     assert parse_time("1970-01-01T00:00:01Z", "--until") == 1_000
     assert parse_time("1970-01-01T01:00:01+01:00", "--until") == 1_000
-    for text in ("", "2x", "-2h", "2027-01-01", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "999999999d"):
+    assert parse_moment("1700000000000", "--at") == 1_700_000_000_000
+    assert parse_moment("1970-01-01T00:00:01Z", "--at") == 1_000
+    for text in ("0", "9" * 18, "1x", "-1"):
+        with pytest.raises(InputError):
+            parse_moment(text, "--at")
+    for text in (
+        "",
+        "5",
+        "1h30",
+        "2x",
+        "-2h",
+        "2027-01-01",
+        "1969-12-31T23:59:59Z",
+        "0001-01-01T00:00:00+14:00",
+        "999999999d",
+    ):
         with pytest.raises(InputError):
             parse_time(text, "--until")
 
