@@ -30,11 +30,15 @@ _FILE_BYTES_MAX = 1024 * 1024
 
 
 class NodeRecord(msgspec.Struct, frozen=True):
-    """One node. `socket` and `config` are paths; relative in the file, absolute once loaded."""
+    """One node. `socket` and `config` are paths; relative in the file, absolute once loaded.
+
+    One that was `removed` from the cluster is not started, and can still be stopped.
+    """
 
     id: str
     socket: str
     config: str
+    removed: bool = False
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -51,6 +55,11 @@ class ClusterDirectory(msgspec.Struct, frozen=True):
     name: str
     cluster_id: str
     nodes: tuple[NodeRecord, ...]
+
+    @property
+    def members(self) -> list[NodeRecord]:
+        """The nodes that were not removed."""
+        return [node for node in self.nodes if not node.removed]
 
     def find(self, node_id: str) -> NodeRecord:
         """The node of that id.
@@ -98,5 +107,8 @@ def load_directory(path: Path) -> ClusterDirectory:
         raise ConfigError(f"is {parsed.version}, this govraft reads version 1", file=str(file), key="version")
     if any("\0" in node.socket + node.config for node in parsed.nodes):
         raise ConfigError("cannot be used: a path holds a zero byte", file=str(file), key="nodes")
-    nodes = (NodeRecord(node.id, str(directory / node.socket), str(directory / node.config)) for node in parsed.nodes)
+    nodes = (
+        NodeRecord(node.id, str(directory / node.socket), str(directory / node.config), node.removed)
+        for node in parsed.nodes
+    )
     return ClusterDirectory(directory, parsed.name, parsed.cluster, tuple(nodes))

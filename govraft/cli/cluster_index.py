@@ -17,10 +17,11 @@ _FILE_SCHEMES = ("file", "file2")
 
 
 class NodeEntry(msgspec.Struct, frozen=True):
-    """One node of this host: its id, and the path of its client socket."""
+    """One node of this host: its id, the path of its client socket, and whether it was removed from the cluster."""
 
     id: str
     socket: str
+    removed: bool = False
 
 
 class KeyEntry(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ class ClusterIndex:
     """What `DIR/cluster.json` says, its paths resolved against DIR.
 
     Attributes:
-        nodes, keys: As listed.
+        nodes, keys: As listed, without nodes that were removed.
         genesis: Path of the genesis file.
     """
 
@@ -64,7 +65,7 @@ class ClusterIndex:
             raise ConfigError("is not a cluster index: a path holds a zero byte", file=str(path))
         base = directory.resolve()
         self.genesis = base / file.genesis
-        self.nodes = tuple(NodeEntry(node.id, str(base / node.socket)) for node in file.nodes)
+        self.nodes = tuple(NodeEntry(node.id, str(base / node.socket)) for node in file.nodes if not node.removed)
         self.keys = tuple(KeyEntry(key.id, _resolve(key.uri, base), key.roles) for key in file.keys)
 
     def socket_of(self, node_id: str) -> str | None:

@@ -62,8 +62,8 @@ def start_cluster(directory: ClusterDirectory, *, proxied: bool, timeout_s: floa
     """
     deadline = time.monotonic() + timeout_s
     with _locked(directory), ExitStack() as held:
-        idle = [node for node in directory.nodes if not _runs(directory, node.id)]
-        if len(idle) < len(directory.nodes) and proxied is not is_proxied(directory):
+        idle = [node for node in directory.members if not _runs(directory, node.id)]
+        if len(idle) < len(directory.members) and proxied is not is_proxied(directory):
             raise InputError(
                 f"the cluster runs already, and not with such links; stop it: `govraft cluster down {directory.path}`"
             )
@@ -109,8 +109,8 @@ def stop_cluster(directory: ClusterDirectory, *, timeout_s: float = STOP_TIMEOUT
 
 
 def node_states(directory: ClusterDirectory) -> list[NodeState]:
-    """Ask every node how it is."""
-    return [_state(directory, node) for node in directory.nodes]
+    """Ask every node that was not removed how it is."""
+    return [_state(directory, node) for node in directory.members]
 
 
 def is_proxied(directory: ClusterDirectory) -> bool:
@@ -216,7 +216,8 @@ def _proxied_config(directory: ClusterDirectory, node: NodeRecord) -> Path:
 def _wait_for_allow(directory: ClusterDirectory, deadline: float) -> list[NodeState]:
     while True:
         states = node_states(directory)
-        if all(state.standing == "allow" for state in states):
+        # A node that learns that it is no member denies for good, whoever removed it: that is no failure to start.
+        if all(state.standing in {"allow", Reason.REVOKED.value} for state in states):
             return states
         for state in states:
             if state.pid is None:

@@ -135,7 +135,7 @@ def _explain(error: BaseException, settings: Settings) -> int:
     if isinstance(error, SystemExit | BrokenPipeError):
         # click makes a SystemExit of a closed pipe, though told not to exit; its code would read as a denial.
         return PIPE_CLOSED
-    doubt = "; what was done is unknown" if settings.has_submitted else ""
+    doubt = "; what was done is unknown" if settings.submitted else ""
     if isinstance(error, OSError):
         note(f"govraft: {error.strerror or error}{doubt}")
         return UNAVAILABLE
@@ -145,7 +145,7 @@ def _explain(error: BaseException, settings: Settings) -> int:
 
 def _report(error: GovraftError, settings: Settings) -> None:
     # What only reads leaves nothing behind, whatever became of it.
-    is_definite = error.definite or not settings.has_submitted
+    is_definite = error.definite or not settings.submitted
     if settings.output == "json":
         say_error(json.dumps({**error.diagnostics(), "definite": is_definite}, default=str))
         return

@@ -26,7 +26,7 @@ import click
 
 from govraft.adapters.authority_key import AuthorityKey
 from govraft.cli.input_files import read_bytes
-from govraft.cli.member_creation import create_in_directory, create_member, read_member
+from govraft.cli.member_creation import create_in_directory, create_member, mark_removed, read_member
 from govraft.cli.nodes import read, read_genesis
 from govraft.cli.output import Table, digits, emit, fields_table, note
 from govraft.cli.settings import CLUSTER_VARIABLE, CliCommand, CliGroup, Settings, SigningCommand, ask_first, yes_option
@@ -42,7 +42,7 @@ from govraft.core.model.commands import (
     MemberRemove,
     MemberRotate,
 )
-from govraft.errors import AvailabilityError, GovraftError, InputError
+from govraft.errors import AvailabilityError, ConfigError, GovraftError, InputError
 from govraft.node.config import PROFILES
 
 __all__ = ["member"]
@@ -147,7 +147,9 @@ def remove(settings: Settings, node_id: str, reason: str, *, yes: bool) -> None:
         ask_first(settings, f"remove `{node_id}`, whose key never comes back?")
     submitter = _submitter(settings)
     command = submitter.author.build(MemberRemove, id=node_id, reason=reason)
-    emit_receipt(settings, _when_ready(lambda: submitter.run([command]), settings.timeout_s))
+    receipt = _when_ready(lambda: submitter.run([command]), settings.timeout_s)
+    _note_removed(settings, node_id, receipt)
+    emit_receipt(settings, receipt)
 
 
 @member.command(cls=SigningCommand)
@@ -182,6 +184,7 @@ def evict(settings: Settings, file: Path) -> None:
     first, second = (base64.b64encode(item).decode("ascii") for item in evidence_in(data))
     command = submitter.author.build(MemberEvict, id=convicted, first=first, second=second)
     receipt = _when_ready(lambda: submitter.run([command]), settings.timeout_s)
+    _note_removed(settings, convicted, receipt)
     emit_receipt(settings, receipt, {"evicted": convicted})
 
 
@@ -220,10 +223,22 @@ def replace(settings: Settings, old: str, node: Path, node_key: str | None, reas
         submitter = _submitter(settings)
         command = submitter.author.build(MemberRemove, id=old, reason=reason)
         receipt = _when_ready(lambda: submitter.run([command]), settings.timeout_s)
+        _note_removed(settings, old, receipt)
     if receipt is None:
         note(f"`{fields.id}` has replaced `{old}` already")
         return
     emit_receipt(settings, receipt, {"removed": old, "in_its_place": fields.id})
+
+
+def _note_removed(settings: Settings, node_id: str, receipt: dict[str, Any] | None) -> None:
+    """Let the cluster directory, if one is used, say so too. That it cannot be written does not undo the removal."""
+    directory = settings.cluster or os.environ.get(CLUSTER_VARIABLE)
+    if receipt is None or not directory:
+        return
+    try:
+        mark_removed(Path(directory), node_id)
+    except ConfigError as error:
+        note(f"govraft: `{node_id}` is removed, but {error}")
 
 
 def _submit_new(
@@ -231,6 +246,10 @@ def _submit_new(
 ) -> dict[str, Any] | None:
     """Submit a command that brings in the key of a node."""
     fields = read_member(node)
+    for item in _members(settings):
+        if item["address"] == fields.address and item["id"] != fields.id:
+            message = f"`{item['id']}` has the address {fields.address} already: make `{fields.id}` with another one"
+            raise InputError(message, code="address_taken")
     submitter = _submitter(settings)
     key = _open_node_key(submitter, fields, node, node_key)
     envelope = submitter.author.sign(submitter.author.build(kind, member=fields), new_keys=[key])

@@ -90,10 +90,7 @@ def create_in_directory(
         made = _fill(home, genesis, node_id, listen, address or listen, profile, "../../genesis.json", socket)
         entry = {"id": node_id, "socket": f"run/{node_id}.sock", "config": f"nodes/{node_id}/node.toml"}
         content["nodes"].append(entry)
-        draft = index.with_name(".cluster.json.new")
-        draft.unlink(missing_ok=True)
-        write_new(draft, (json.dumps(content, indent=2) + "\n").encode())
-        draft.replace(index)
+        _replace(index, content)
     except OSError as error:
         shutil.rmtree(home, ignore_errors=True)
         raise ConfigError(f"cannot be written: {error.strerror}", file=str(error.filename or home)) from error
@@ -101,6 +98,32 @@ def create_in_directory(
         shutil.rmtree(home, ignore_errors=True)
         raise
     return made
+
+
+def mark_removed(directory: Path, node_id: str) -> None:
+    """Write down in a cluster directory that the node was removed, so that it is neither asked nor started any more.
+
+    Raises:
+        ConfigError: The directory cannot be read or written.
+    """
+    index = directory / "cluster.json"
+    try:
+        content: dict[str, Any] = json.loads(index.read_bytes())
+        found = [node for node in content["nodes"] if node["id"] == node_id and not node.get("removed")]
+        if found:
+            found[0]["removed"] = True
+            _replace(index, content)
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror}", file=str(error.filename or index)) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"is not a cluster index: {error}", file=str(index)) from error
+
+
+def _replace(index: Path, content: dict[str, Any]) -> None:
+    draft = index.with_name(".cluster.json.new")
+    draft.unlink(missing_ok=True)
+    write_new(draft, (json.dumps(content, indent=2) + "\n").encode())
+    draft.replace(index)
 
 
 def read_member(path: Path) -> MemberFields:

@@ -142,7 +142,7 @@ def redeem(settings: Settings, file: Path, audience: str | None, receipt: Path |
     genesis = read_genesis(settings)
     prove_permit(data, genesis, at=time.time_ns() // 1_000_000, audience=audience)
     with choose_client(settings, able=True) as client:
-        settings.has_submitted = True
+        settings.submitted.append(data)
         redeemed = client.redeem(data, timeout=settings.timeout_s)
     kept = encode_receipt(settings, redeemed.receipt, redeemed.envelope, genesis)
     if receipt is not None:

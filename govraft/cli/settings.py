@@ -66,7 +66,7 @@ class Settings:
         command_id: Chosen by the caller; None for a random one.
         valid_minutes: From now until `not_after`.
         receipt: Where to keep the receipt.
-        has_submitted: Whether anything was handed to a node that may change the state.
+        submitted: What was handed to a node that may change the state. Copies of these settings share it.
     """
 
     endpoints: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Settings:
     timeout_s: float = _TIMEOUT_S
     command_id: str | None = None
     valid_minutes: int = _VALID_MINUTES
-    has_submitted: bool = False
+    submitted: list[bytes] = field(default_factory=list)
     receipt: Path | None = None
     _index: ClusterIndex | None = field(default=None, repr=False)
 

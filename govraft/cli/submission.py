@@ -80,7 +80,7 @@ class Submitter:
         definite of all answers, unless it comes from the log.
         """
         deadline = time.monotonic() + self.settings.timeout_s
-        self.settings.has_submitted = True
+        self.settings.submitted.append(envelope)
         retry, passed = False, set[Target]()
         while True:
             left = max(0.05, deadline - time.monotonic())

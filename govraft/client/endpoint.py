@@ -47,6 +47,7 @@ def resolve_endpoint(endpoint: str | None) -> str:
 
 class _Node(msgspec.Struct):
     socket: str
+    removed: bool = False
 
 
 class _Cluster(msgspec.Struct):
@@ -61,7 +62,7 @@ def _node_of_cluster() -> str | None:
     base = Path(directory).absolute()
     try:
         nodes = msgspec.json.decode((base / "cluster.json").read_bytes(), type=_Cluster).nodes
-        sockets = [base / node.socket for node in nodes]
+        sockets = [base / node.socket for node in nodes if not node.removed]
         found = next((path for path in sockets if path.is_socket()), sockets[0])
     except (OSError, ValueError, IndexError, RecursionError) as error:
         message = f"`{CLUSTER_VARIABLE}` is `{directory}`, which is no directory that `govraft init` made"

@@ -169,3 +169,30 @@ def test_a_node_that_is_no_member_is_refused(directory: Path, cluster: Invoke) -
 def test_a_directory_that_is_no_cluster_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="govraft init"):
         load_directory(tmp_path)
+
+
+def test_a_removed_node_is_neither_asked_nor_started_and_can_be_stopped(
+    directory: Path, cluster: Invoke, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cluster("up")[0] == 0
+    where = ("--cluster", str(directory))
+    assert run(["member", "remove", "node-3", "--reason", "moved", *where]) == 0
+    # It runs on, and denies; the others are the cluster.
+    code, nodes, _ = cluster("up")
+    assert (code, [node["id"] for node in nodes]) == (0, ["node-1", "node-2"])
+    assert cluster("status")[0] == 0
+    capsys.readouterr()
+    assert run(["status", *where, "-o", "json"]) == 0
+    assert [item["endpoint"] for item in json.loads(capsys.readouterr().out)] == ["node-1", "node-2"]
+    code, outcomes, _ = cluster("down")
+    assert (code, outcomes) == (0, {f"node-{n}": "stopped" for n in (1, 2, 3)})
+    code, nodes, _ = cluster("up")
+    assert (code, [node["id"] for node in nodes]) == (0, ["node-1", "node-2"])
+    # An index that does not know of the removal, as of a copy of the directory made before, stops nobody either.
+    index = directory / "cluster.json"
+    index.write_text(index.read_text().replace('"removed": true', '"removed": false'))
+    code, nodes, _ = cluster("up")
+    assert (code, {node["id"]: node["standing"] for node in nodes}) == (
+        0,
+        {"node-1": "allow", "node-2": "allow", "node-3": "revoked"},
+    )

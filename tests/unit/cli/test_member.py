@@ -246,3 +246,12 @@ def test_the_leader_is_asked_first(cluster, monkeypatch: pytest.MonkeyPatch) -> 
     assert [target.endpoint for target in asked.targets()] == ["unix:///c.sock", "unix:///a.sock", "unix:///b.sock"]
     leading.clear()
     assert member._submitter(settings).targets() == settings.targets()
+
+
+def test_two_nodes_do_not_get_one_address(cluster, short: Path) -> None:
+    taken = cluster("member", "list", "-o", "json").data[1]
+    made = cluster("member", "init", "--id", "n9", "--listen", taken["address"], "--out", short / "n9")
+    assert made.code == 0, made.err
+    done = cluster("member", "add", short / "n9")
+    assert (done.code, done.out) == (2, "")
+    assert f"`{taken['id']}` has the address {taken['address']} already" in done.err
