@@ -34,9 +34,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises `InputError`, also if it is not UTF-8."""
+    """The text of a file, without a byte order mark. Raises `InputError`, also if it is not UTF-8."""
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"`{path}` is not UTF-8", code="malformed") from error
 
