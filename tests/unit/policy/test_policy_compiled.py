@@ -177,6 +177,31 @@ def test_invalid_requests(asked: Request) -> None:
     assert found.errors
 
 
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"a": 1.5, "b": None},
+        {"a": {"__expr": "x"}, "b": 2**70},
+        {"a": {"b": [None, {"z": 1.5, "y": 2**64}]}, "b": {"c": 1.5}},
+        {"x": 1, "by": {"__extn": {"fn": "nosuch", "arg": "1"}}},
+        {"x": "text", "note": 3},
+        {"x": 1, "zz": 1, "aa": {"z": 1, "y": 2}},
+    ],
+)
+def test_the_order_of_a_context_changes_no_word_of_the_answer(context: dict[str, Any]) -> None:
+    asked, other = (Request('U::"u"', 'Action::"a"', 'R::"r"', spelling) for spelling in (context, backwards(context)))
+    decision = compiled(ANYTHING).evaluate(asked, WORLD)
+    assert decision.effect == "invalid"
+    assert decision == compiled(ANYTHING).evaluate(other, WORLD)
+
+
+def backwards(value: Any) -> Any:
+    """The same value, each map in it in the other order."""
+    if isinstance(value, list):
+        return [backwards(item) for item in value]
+    return {k: backwards(v) for k, v in reversed(value.items())} if isinstance(value, dict) else value
+
+
 def test_deep_context_is_refused_before_the_engine() -> None:
     value: Any = 1
     for _ in range(100_000):
