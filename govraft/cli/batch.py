@@ -81,12 +81,10 @@ def _is_answered(verdict: Verdict) -> bool:
 
 
 def _meets(line: Expectation, verdict: Verdict) -> bool:
-    if line.expect == "allow":
-        return not isinstance(verdict, Deny) and _is_answered(verdict)
-    if not isinstance(verdict, Deny):
-        return False
     # SAFETY: a node that cannot tell proves no rule; test_check.py::test_a_deny_off_the_merits_meets_nothing
-    return verdict.reason.value == line.reason if line.reason else _is_answered(verdict)
+    if line.reason is None and not _is_answered(verdict):
+        return False
+    return line.is_met_by(verdict.reason if isinstance(verdict, Deny) else None)
 
 
 def check_batch(settings: Settings, path: Path, *, at_least: int, each: bool) -> int:

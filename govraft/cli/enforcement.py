@@ -89,7 +89,7 @@ def _read_targets(source: Path, kind: TargetKind) -> tuple[str, ...]:
     """
     found = set()
     # Not `splitlines`: an id may hold other separators of lines.
-    for number, line in enumerate(read_text(source).removeprefix("\ufeff").split("\n"), 1):
+    for number, line in enumerate(read_text(source).split("\n"), 1):
         target = line.strip()
         if not target or target.startswith("#"):
             continue

@@ -31,6 +31,16 @@ class Expectation:
     expect: str | None
     reason: str | None
 
+    def is_met_by(self, reason: Reason | None) -> bool:
+        """Does an answer from a state meet what is expected? `reason` is None for an allow.
+
+        An error of a policy is a deny like any other here: it is what a program is told. Who means a rule names its
+        reason.
+        """
+        if self.reason is not None:
+            return reason is not None and reason.value == self.reason
+        return (reason is None) == (self.expect == "allow")
+
 
 def read_expectations(path: Path) -> list[Expectation]:
     """The requests of a JSON array or of JSON Lines.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from govraft.cli.input_files import read_text
 from govraft.cli.output import note
@@ -60,10 +62,9 @@ def split_policies(text: str) -> list[str]:
 
 
 def read_policies(paths: Iterable[Path]) -> dict[str, str]:
-    """The policies in files, and in all `.cedar` files below directories; says which these are.
+    """The policies in files, and in all `.cedar` files below directories. Notes say what was taken from a directory.
 
-    A name that begins with a dot is left out below a directory, and a file that is there under several names is read
-    once: so is `..data` in a mounted ConfigMap. A text that stands twice is one policy.
+    One file counts once, by however many names and links it is found. Two equal texts are one policy, with a note.
 
     Returns:
         Text by policy id.
@@ -73,43 +74,64 @@ def read_policies(paths: Iterable[Path]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     origin: dict[str, Path] = {}
-    for file in _policy_files(paths):
-        texts = split_policies(read_text(file))
-        if not texts:
-            raise InputError(f"`{file}` holds no policy")
-        for text in texts:
-            if len(text) >= 2 * POLICY_BYTES:
-                message = f"`{file}`: a policy has {2 * POLICY_BYTES} bytes and more, over {POLICY_BYTES}: split it"
-                raise InputError(message, code="policy_too_large")
-            try:
-                scan_policy(text)
-            except HazardError as error:
-                raise InputError(f"`{file}`: {error}", code=error.code) from error
-            name = policy_id(text)
-            if name in found:
-                note(f"one policy is in `{origin[name]}` and in `{file}`: it counts once")
-            else:
+    seen: set[str] = set()
+    for path in paths:
+        files = sorted(_files_below(path)) if path.is_dir() else [path]
+        if not files:
+            raise InputError(f"`{path}` holds no `{POLICY_SUFFIX}` files; names that begin with a dot are skipped")
+        taken = []
+        for file in files:
+            real = os.path.realpath(file)
+            if real in seen:
+                continue
+            seen.add(real)
+            taken.append(file)
+            for name, text in _policies_in(file):
+                if name in found:
+                    note(f"one policy is in `{origin[name]}` and in `{file}`: it counts once")
+                    continue
                 found[name], origin[name] = text, file
+        if path.is_dir():
+            note(f"from `{path}`: {', '.join(str(file.relative_to(path)) for file in taken) or 'nothing new'}")
     return found
 
 
-def _policy_files(paths: Iterable[Path]) -> list[Path]:
-    """The files to read, each once. Raises `InputError` for a directory without any."""
-    files: dict[Path, Path] = {}
-    for path in paths:
-        taken = [path]
-        if path.is_dir():
-            taken = [file for file in sorted(path.rglob(f"*{POLICY_SUFFIX}")) if _is_seen(file, path)]
-            if not taken:
-                raise InputError(f"`{path}` holds no `{POLICY_SUFFIX}` files")
-            note(f"read below `{path}`: {', '.join(str(file.relative_to(path)) for file in taken)}")
-        for file in taken:
-            files.setdefault(file.resolve(), file)
-    return list(files.values())
+def _policies_in(file: Path) -> Iterator[tuple[str, str]]:
+    texts = split_policies(read_text(file))
+    if not texts:
+        raise InputError(f"`{file}` holds no policy")
+    for text in texts:
+        if len(text) >= 2 * POLICY_BYTES:
+            message = f"`{file}`: a policy has {2 * POLICY_BYTES} bytes and more, over {POLICY_BYTES}: split it"
+            raise InputError(message, code="policy_too_large")
+        try:
+            scan_policy(text)
+        except HazardError as error:
+            raise InputError(f"`{file}`: {error}", code=error.code) from error
+        yield policy_id(text), text
 
 
-def _is_seen(file: Path, directory: Path) -> bool:
-    return not file.is_dir() and not any(part.startswith(".") for part in file.relative_to(directory).parts)
+def _files_below(directory: Path) -> Iterator[Path]:
+    """The `.cedar` files below a directory, through links too: what is left out unseen could be a forbid.
+
+    A name that begins with a dot is not for us: `..data` of a mounted ConfigMap repeats what stands beside it, and
+    `.git` holds what somebody removed.
+    """
+    entered: set[str] = set()
+    for folder, folders, names in os.walk(directory, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:  # A link that leads back up would never end.
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if name.endswith(POLICY_SUFFIX) and not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise InputError(f"`{error.filename}` cannot be read: {error.strerror}", code="file_unreadable") from error
 
 
 def parse_policies(schema: str, policies: Mapping[str, str]) -> None:

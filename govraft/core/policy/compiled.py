@@ -32,8 +32,8 @@ __all__ = ["CompiledPolicies", "Decision", "PolicyCompileError"]
 
 _PARTS = ("principal", "action", "resource")
 _SCALARS = frozenset({bool, str})
-_encode = msgspec.json.Encoder(order="sorted").encode
-"""In one order, so that what Cedar quotes of a context is the same when a record of the decision is judged again."""
+# Cedar's errors quote the context: in one order, or the same question would be answered in other words.
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class PolicyCompileError(InputError):
@@ -304,7 +304,7 @@ def _encode_context(context: dict[str, Any]) -> str:
     try:
         for value in context.values():
             if type(value) not in _SCALARS:
-                hazards.scan_value(context, values_max=limits.CONTEXT_VALUES)
+                _scan_context(context)
                 break
         encoded = _encode(context)
     except (InputError, AttributeError, TypeError, ValueError, RecursionError) as error:
@@ -312,6 +312,15 @@ def _encode_context(context: dict[str, Any]) -> str:
     if len(encoded) > limits.REQUEST_BYTES:
         raise _InvalidRequestError(f"context is larger than {limits.REQUEST_BYTES} bytes: send less")
     return encoded.decode()
+
+
+def _scan_context(context: dict[str, Any]) -> None:
+    try:
+        hazards.scan_value(context, values_max=limits.CONTEXT_VALUES)
+    except hazards.HazardError:
+        # A record of the decision may hold the context in another order, and must come to the same words.
+        hazards.scan_value(context, values_max=limits.CONTEXT_VALUES, is_sorted=True)
+        raise
 
 
 def _parse_uid(request: Request, part: str) -> UidPair:

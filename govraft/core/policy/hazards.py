@@ -188,13 +188,16 @@ def scan_schema(text: str) -> None:
         )
 
 
-def scan_value(value: object, *, depth_max: int = limits.CONTEXT_DEPTH, values_max: int | None = None) -> None:
+def scan_value(
+    value: object, *, depth_max: int = limits.CONTEXT_DEPTH, values_max: int | None = None, is_sorted: bool = False
+) -> None:
     """Refuse a JSON value that Cedar's value decoder could not take safely.
 
     Args:
         value: Context or attribute value in Cedar's JSON format.
         depth_max: Greatest nesting of lists and maps; a plain map has depth 1.
         values_max: Most members of lists and maps together; None for no bound beyond the bytes.
+        is_sorted: Look at the members of maps by name: of several faults, the same one is found whatever their order.
 
     Raises:
         HazardError: `value_too_deep`, `value_too_wide`, or `value_malformed`: floats, null, bytes, integers beyond 64
@@ -215,7 +218,7 @@ def scan_value(value: object, *, depth_max: int = limits.CONTEXT_DEPTH, values_m
             # SAFETY: test_policy_hazards.py::test_value_depth_boundary fails without this bound.
             if depth >= depth_max:
                 raise HazardError(f"value nests deeper than {depth_max} levels: flatten it", code="value_too_deep")
-            children = _children(item)
+            children = _children(item, is_sorted=is_sorted)
             values += len(children)
             # SAFETY: a value costs far more time than its byte on the wire, and everybody else waits meanwhile;
             # test_abuse_requests.py::test_a_request_of_many_values_is_refused_in_no_time
@@ -229,8 +232,10 @@ def scan_value(value: object, *, depth_max: int = limits.CONTEXT_DEPTH, values_m
             )
 
 
-def _children(item: object) -> list[object]:
+def _children(item: object, *, is_sorted: bool = False) -> list[object]:
     if isinstance(item, dict):
+        if is_sorted:
+            item = dict(sorted(item.items(), key=lambda member: str(member[0])))
         for key in item:
             if type(key) is not str or key == "__expr":
                 raise HazardError(f"`{key}` is no attribute name: rename it", code="value_malformed")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from govraft.cli.policy_plan import EMPTY, Bundle, plan_versions
-from govraft.cli.policy_texts import policy_id, policy_name, split_policies
+from govraft.cli.policy_texts import policy_id, policy_name, read_policies, split_policies
 from govraft.core.machine.machine import Machine
 from govraft.core.model.commands import PolicyPublish
-from govraft.core.model.limits import ENVELOPE_BYTES, POLICIES
+from govraft.core.model.limits import ENVELOPE_BYTES, POLICIES, POLICY_BYTES
 from govraft.core.policy.hazards import scan_policy
-from govraft.errors import LimitExceededError
+from govraft.errors import InputError, LimitExceededError
 from govraft.testing.sample import SampleCluster
 
 SCHEMA = "entity Agent; entity Tool; action use appliesTo { principal: Agent, resource: Tool };\n"
@@ -42,6 +42,17 @@ def test_an_unfinished_policy_is_not_dropped() -> None:
 def test_an_escaped_quote_does_not_end_a_string() -> None:
     text = 'permit (principal == Agent::"a\\";b", action, resource);'
     assert split_policies(text + text) == [text, text]
+
+
+def test_what_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "a.cedar"
+    large = "permit (principal, action, resource) when { " + "1 == 1 && " * 10**6 + "true };"
+    file.write_text("\n" * 10**6 + ONE + large)
+    with pytest.raises(InputError, match=f"a policy has 20000 bytes and more, over {POLICY_BYTES}: split it"):
+        read_policies([file])
+    one, begun = split_policies(file.read_text())
+    assert one == ONE
+    assert len(begun) < 2 * POLICY_BYTES + 20
 
 
 def test_names() -> None:
@@ -110,6 +121,68 @@ def test_large_policies_and_mass_removal_fit(sample: SampleCluster) -> None:
 def test_a_schema_that_fits_into_no_envelope_is_refused() -> None:
     with pytest.raises(LimitExceededError):
         plan_versions(EMPTY, SCHEMA + "// x\n" * 10_000, {})
+
+
+# Reading.
+
+
+def test_a_mounted_config_map_counts_each_file_once(tmp_path: Path, capsys) -> None:
+    mount, real = tmp_path / "mount", tmp_path / "mount" / "..2026_12_01"
+    real.mkdir(parents=True)
+    (real / "one.cedar").write_text(ONE)
+    (mount / "..data").symlink_to(real.name)
+    (mount / "one.cedar").symlink_to("..data/one.cedar")
+    assert list(read_policies([mount]).values()) == [ONE]
+    assert capsys.readouterr().err == f"from `{mount}`: one.cedar\n"
+
+
+def test_names_that_begin_with_a_dot_are_skipped(tmp_path: Path, capsys) -> None:
+    for name in (".git/x/old.cedar", ".old.cedar", "sub/.hidden/old.cedar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("forbid (principal, action, resource);")
+    with pytest.raises(InputError, match="names that begin with a dot are skipped"):
+        read_policies([tmp_path])
+    (tmp_path / "sub" / "two.cedar").write_text(TWO)
+    assert list(read_policies([tmp_path]).values()) == [TWO]
+    assert capsys.readouterr().err == f"from `{tmp_path}`: sub/two.cedar\n"
+    # What is named is taken, whatever it is called.
+    assert len(read_policies([tmp_path / ".git", tmp_path / "sub"])) == 2
+
+
+def test_one_file_counts_once_through_links_and_a_circle_ends(tmp_path: Path, capsys) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "one.cedar").write_text(ONE)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "linked").symlink_to("../shared")
+    (here / "again.cedar").symlink_to("../shared/one.cedar")
+    (tmp_path / "shared" / "up").symlink_to("../here")
+    assert list(read_policies([here, tmp_path / "shared" / "one.cedar"]).values()) == [ONE]
+    assert capsys.readouterr().err == f"from `{here}`: again.cedar\n"
+
+
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one.cedar").symlink_to("nowhere")
+    with pytest.raises(InputError, match="one.cedar` cannot be read"):
+        read_policies([tmp_path])
+
+
+def test_two_equal_texts_are_one_policy_with_a_note(tmp_path: Path, capsys) -> None:
+    for name in ("a.cedar", "b.cedar"):
+        (tmp_path / name).write_text(f"{ONE}\n{ONE}" if name == "a.cedar" else ONE)
+    assert list(read_policies([tmp_path / "a.cedar", tmp_path / "b.cedar"]).values()) == [ONE]
+    a, b = tmp_path / "a.cedar", tmp_path / "b.cedar"
+    notes = [f"one policy is in `{a}` and in `{other}`: it counts once\n" for other in (a, b)]
+    assert capsys.readouterr().err == "".join(notes)
+
+
+def test_a_byte_order_mark_is_dropped(cluster, tmp_path: Path) -> None:
+    for name, text in (("one.cedar", ONE), ("schema", SCHEMA)):
+        (tmp_path / name).write_text("\ufeff" + text, encoding="utf-8")
+    done = cluster("policy", "publish", tmp_path / "one.cedar", "--schema", tmp_path / "schema", "--activate")
+    assert done.code == 0, done.err
+    active = cluster.node.machine.active_policies
+    assert (active.schema, list(active.policies.values())) == (SCHEMA, [ONE])
 
 
 # The commands.

@@ -79,9 +79,11 @@ def test_files_are_enough(cluster, files: Files, monkeypatch: pytest.MonkeyPatch
     assert "1 of 3" in cluster("policy", "test", cases, *offline(files, PERMIT)).out
 
 
-def test_an_error_meets_no_expected_deny(cluster, files: Files) -> None:
+def test_an_error_is_a_deny_and_is_counted(cluster, files: Files) -> None:
     done = cluster("policy", "test", files.cases(case(X, "deny")), *offline(files, LEVEL), "-o", "json")
-    assert (done.code, done.data["failures"][0]["got"]) == (1, "policy_error")
+    assert (done.code, done.data["reasons"]) == (0, {"policy_error": 1})
+    done = cluster("policy", "test", files.cases(case(X, "deny", reason="policy_denied")), *offline(files, LEVEL))
+    assert (done.code, "denied: policy_error" in done.out) == (1, True)
     cases = files.cases(case(X, "deny", reason="policy_error"), case(Y, "deny", reason="policy_denied"))
     assert cluster("policy", "test", cases, *offline(files, LEVEL)).code == 0
 

@@ -177,18 +177,29 @@ def test_invalid_requests(asked: Request) -> None:
     assert found.errors
 
 
-def test_the_order_of_keys_in_a_context_says_nothing() -> None:
-    """What the engine quotes is on record, and whoever judges the record again has the keys in one order."""
-    asked = request(by=[{"__entity": {"type": "U", "id": "v"}}], note="n")
-    turned = Request(
-        asked.principal,
-        asked.action,
-        asked.resource,
-        {"note": "n", "by": [{"__entity": {"id": "v", "type": "U"}}], "x": 1},
-    )
-    found = compiled(ANYTHING).evaluate(asked, WORLD)
-    assert "__entity" in found.errors[0]
-    assert compiled(ANYTHING).evaluate(turned, WORLD) == found
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"a": 1.5, "b": None},
+        {"a": {"__expr": "x"}, "b": 2**70},
+        {"a": {"b": [None, {"z": 1.5, "y": 2**64}]}, "b": {"c": 1.5}},
+        {"x": 1, "by": {"__extn": {"fn": "nosuch", "arg": "1"}}},
+        {"x": "text", "note": 3},
+        {"x": 1, "zz": 1, "aa": {"z": 1, "y": 2}},
+    ],
+)
+def test_the_order_of_a_context_changes_no_word_of_the_answer(context: dict[str, Any]) -> None:
+    asked, other = (Request('U::"u"', 'Action::"a"', 'R::"r"', spelling) for spelling in (context, backwards(context)))
+    decision = compiled(ANYTHING).evaluate(asked, WORLD)
+    assert decision.effect == "invalid"
+    assert decision == compiled(ANYTHING).evaluate(other, WORLD)
+
+
+def backwards(value: Any) -> Any:
+    """The same value, each map in it in the other order."""
+    if isinstance(value, list):
+        return [backwards(item) for item in value]
+    return {k: backwards(v) for k, v in reversed(value.items())} if isinstance(value, dict) else value
 
 
 def test_deep_context_is_refused_before_the_engine() -> None:
