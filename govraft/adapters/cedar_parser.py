@@ -244,18 +244,11 @@ def _answer(document: bytes) -> bytes:
 
 
 def _parse_entities(entities: list[dict[str, Any]], schema: engine.Schema) -> None:
+    document = msgspec.json.encode(entities).decode()
     try:
-        engine.parse_entities(msgspec.json.encode(entities).decode(), schema)
-    except engine.EngineError:
-        # Name the one that does not fit; if each fits alone, it is how they stand to each other.
-        for entity in entities:
-            try:
-                engine.parse_entities(msgspec.json.encode([entity]).decode(), schema)
-            except engine.EngineError as error:
-                uid = entity.get("uid", {})
-                name = f'{uid.get("type")}::"{uid.get("id")}"' if isinstance(uid, dict) else str(uid)
-                raise engine.EngineError(f"entity `{name[:200]}`: {error}") from error
-        raise
+        engine.parse_entities(document, schema)
+    except engine.EngineError as error:
+        raise engine.EngineError(engine.explain_entities(document, schema) or str(error)) from error
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "action_parents",
     "ask",
     "entity_types",
+    "explain_entities",
     "parse_entities",
     "parse_policies",
     "parse_schema",
@@ -42,6 +43,7 @@ EntitySet = cedarpy.Entities
 
 _NAMESPACE = re.compile(r"namespace (\S+) \{$")
 _ENTITY = re.compile(r"\s*entity (\w+)")
+_NO_QUESTION = {"principal": 'A::""', "action": 'A::""', "resource": 'A::""', "context": "{}"}
 _ALLOW = cedarpy.Decision.Allow
 _DENY = cedarpy.Decision.Deny
 
@@ -126,6 +128,18 @@ def parse_entities(document: str, schema: Schema) -> EntitySet:
     """
     with _contained("entities do not load"):
         return EntitySet.from_json_str(document, schema)
+
+
+def explain_entities(document: str, schema: Schema) -> str:
+    """What Cedar finds wrong with entities that do not load: which of them, which attribute, which type.
+
+    The loader of `parse_entities` keeps that to itself; a question over the same text does not. These words are for
+    people who hand entities in: decisions keep those of the loader. Empty if nothing is found.
+    """
+    with _contained("entities do not load"):
+        errors = cedarpy.is_authorized(_NO_QUESTION, "", document, schema).diagnostics.errors
+    _, found, words = "".join(errors[:1]).partition(f"{document}: ")
+    return " ".join(words.split())[:1000] if found else ""
 
 
 def action_parents(schema: Schema) -> dict[tuple[str, str], tuple[tuple[str, str], ...]]:

@@ -57,6 +57,28 @@ def test_refuses_policies(text: str, code: str, words: str) -> None:
     assert caught.value.code == code
 
 
+def uid(name: str, kind: str = "U") -> dict[str, str]:
+    return {"type": kind, "id": name}
+
+
+@pytest.mark.parametrize(
+    ("entity", "words"),
+    [
+        ({"attrs": {"n": "s"}}, 'in attribute `n` on `U::"x"`, type mismatch: value was expected to have type long'),
+        ({"attrs": {}}, 'expected entity `U::"x"` to have attribute `n`, but it does not'),
+        ({"attrs": {"n": 1, "m": 2}}, 'attribute `m` on `U::"x"` should not exist according to the schema'),
+        ({"uid": uid("x", "Z")}, 'entity `Z::"x"` has type `Z` which is not declared in the schema'),
+        ({"parents": [uid("u")]}, '`U::"x"` is not allowed to have an ancestor of type `U`'),
+    ],
+)
+def test_an_entity_that_does_not_fit_is_named_with_what_is_wrong(entity: dict[str, object], words: str) -> None:
+    """Among others that do."""
+    wrong = {"uid": uid("x"), "attrs": {"n": 1}, "parents": [], **entity}
+    with pytest.raises(PolicyRejectedError) as caught:
+        parse(GOOD, entities=[ENTITY, wrong, {**ENTITY, "uid": uid("v")}])
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize("schema", ["nonsense", "type A = Set<A>;", "entity U in [None];"])
 def test_refuses_schemas(schema: str) -> None:
     with pytest.raises(PolicyRejectedError):
