@@ -121,7 +121,7 @@ def _cluster_index(data: bytes) -> bool:
 
 def _entities(data: bytes) -> bool:
     try:
-        entities = read_entities([_written("entities.json", data)]).entities
+        entities = read_entities([_written("entities.json", data)], "root").entities
         commands = list(batches(entities))
     except InputError:
         return False

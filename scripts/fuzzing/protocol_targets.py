@@ -189,7 +189,7 @@ def _answers(data: bytes) -> bool:
         questions.ask_submit(b"{}", wait="none", timeout_s=1.0, retry=False),
         questions.ask_read("status", {}),
         questions.ask_watch(),
-        questions.ask_many([("a", "b", "c"), ("a", "b", "d")], at_least=0, explain=False)[1][0][1],
+        next(questions.ask_many([("a", "b", "c"), ("a", "b", "d")], at_least=0, explain=False)),
     )
     place = data[0] % (len(kinds) + 1) if data else 0
     try:
@@ -241,7 +241,7 @@ def _deny() -> Deny:
 
 def _call_seeds() -> list[bytes]:
     ask = questions.ask_check('A::"a"', 'Action::"b"', 'C::"c"', {"x": [1, {"y": "z"}]}, at_least=3, explain=True)
-    many = questions.ask_many([("a", "b", "c")], at_least=0, explain=False)[1][0][1]
+    many = next(questions.ask_many([("a", "b", "c")], at_least=0, explain=False))
     submit = questions.ask_submit(world().envelopes[4], wait="committed", timeout_s=1.0, retry=True)
     return [
         item.call(7)
