@@ -9,7 +9,7 @@ import { EpochHistory } from "./epochs.mjs";
 import { EQUIVOCATION_FORMAT, proveEquivocation } from "./equivocation.mjs";
 import { decoding, malformed, VerificationError } from "./errors.mjs";
 import { FILE_BYTES_MAX } from "./files.mjs";
-import { hex, utf8 } from "./bytes.mjs";
+import { hex } from "./bytes.mjs";
 import { decodeGenesis } from "./genesis.mjs";
 import { parseJson } from "./json.mjs";
 import { LINEAGE_FORMAT, proveLineage } from "./lineage.mjs";
@@ -112,15 +112,13 @@ function weigh(kind, shown, trust, isPast) {
   return "not_shown";
 }
 
+// The member, not the bare name: a receipt may be of a command whose id is that name.
+const HEADER = new RegExp(`"format"[ \\t\\r]*:[ \\t\\r]*"(?:${LINEAGE_FORMAT}|govraft.applied.v1)"`.replaceAll(".", "\\."));
+
 /** Whether the first line names the format of lineage exports. */
 function isLineage(bytes) {
   const end = bytes.indexOf(0x0a);
-  const line = end < 0 ? bytes : bytes.subarray(0, end);
-  const name = utf8(LINEAGE_FORMAT);
-  for (let place = line.indexOf(name[0]); place >= 0; place = line.indexOf(name[0], place + 1)) {
-    if (name.every((byte, offset) => byte === line[place + offset])) return true;
-  }
-  return false;
+  return HEADER.test(new TextDecoder("latin1").decode(end < 0 ? bytes : bytes.subarray(0, end)));
 }
 
 // A note comes without links: by the trusted electorate, else by that of the genesis.

@@ -39,6 +39,17 @@ def test_every_vector_comes_to_the_same() -> None:
         assert (case.name, outcome.proven) == (case.name, proven)
 
 
+def test_a_receipt_of_a_command_that_is_named_like_a_format_is_a_receipt() -> None:
+    cases = []
+    for case, _ in vectors():
+        if kind_of(case) == "receipt" and isinstance(case.file, bytes):
+            fields = json.loads(case.file) | {"command_id": "govraft.lineage.v1"}
+            cases.append(case._replace(file=json.dumps(fields, separators=(",", ":")).encode()))
+    expected = [in_python(case).code for case in cases]
+    assert "lineage_inconsistent" in expected, "it is not the id of the command in the envelope"
+    assert [outcome.code for outcome in in_javascript(cases)] == expected
+
+
 def test_spoiled_files_come_to_the_same() -> None:
     """GOVRAFT_VERIFIER_SEED and GOVRAFT_VERIFIER_CASES try others, and more."""
     rng, known = random.Random(SEED), [case for case, _ in vectors()]

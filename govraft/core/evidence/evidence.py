@@ -6,6 +6,7 @@ as a certificate, which proves itself or nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -61,13 +62,16 @@ class _Head(msgspec.Struct, frozen=True):
     format: str
 
 
+# The member, not the bare name: a receipt may be of a command whose id is that name.
+_LINEAGE_HEADER = re.compile(
+    rb'"format"[ \t\r]*:[ \t\r]*"(?:%b|%b)"' % (re.escape(LINEAGE_FORMAT.encode()), re.escape(APPLIED_FORMAT.encode()))
+)
 _read_head = msgspec.json.Decoder(_Head).decode
 
 
 def is_lineage(data: bytes) -> bool:
     """Whether a file that begins with these bytes is a lineage export."""
-    first = data.split(b"\n", 1)[0]
-    return any(form.encode() in first for form in (LINEAGE_FORMAT, APPLIED_FORMAT))
+    return _LINEAGE_HEADER.search(data.split(b"\n", 1)[0]) is not None
 
 
 def prove_evidence(data: bytes, genesis: Genesis, use: Use) -> dict[str, Any]:
