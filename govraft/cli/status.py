@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,25 +24,13 @@ __all__ = ["endpoint", "status", "watch"]
 _ASKED_AT_ONCE = 16
 _PROBE_S = 3.0
 _RECONNECT_S = 0.5
-_COLUMNS = (
-    "ENDPOINT",
-    "ID",
-    "VERSION",
-    "DB SIZE",
-    "LEADER",
-    "OBSERVER",
-    "TERM",
-    "SEQ",
-    "CERTIFIED",
-    "LEASE",
-    "ERRORS",
-)
+_COLUMNS = ("NODE", "ROLE", "VERSION", "DB SIZE", "TERM", "SEQ", "CERTIFIED", "LEASE", "ERRORS")
 
 
 @click.command(cls=CliCommand)
 @click.pass_obj
 def status(settings: Settings) -> int:
-    """Show how each node is, one row a node."""
+    """Show how each node is, one row a node: those that can be asked, and the other members."""
     return _show_status(settings)
 
 
@@ -74,9 +62,36 @@ def endpoint_health(settings: Settings) -> int:
 
 def _show_status(settings: Settings) -> int:
     found = _ask_all(settings)
-    rows = [_row(item) for item in found]
-    emit(settings.output, found, Table(_COLUMNS, rows))
-    return DONE if all(item["status"] is not None for item in found) else UNAVAILABLE
+    code = DONE if all(item["status"] is not None for item in found) else UNAVAILABLE
+    found += _others(settings, found)
+    emit(settings.output, found, Table(_COLUMNS, [_row(item) for item in found]))
+    return code
+
+
+def _others(settings: Settings, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The members that nobody could be asked for here: they run elsewhere."""
+    known = {item["endpoint"] for item in found} | {item["status"].get("node") for item in found if item["status"]}
+    target = next((target for target, item in zip(settings.targets(), found, strict=True) if item["status"]), None)
+    if target is None:
+        return []
+    try:
+        with Client(target.endpoint, timeout=_PROBE_S) as client:
+            members = client.read("members")
+    except GovraftError as error:
+        note(f"govraft: who else is a member is not known: {error}")
+        return []
+    return [
+        {
+            "endpoint": member["id"],
+            "healthy": None,
+            "took_ms": None,
+            "error": f"at {member['address']}, not asked",
+            "status": None,
+            "voter": member["voter"],
+        }
+        for member in members
+        if member["id"] not in known
+    ]
 
 
 def _ask_all(settings: Settings) -> list[dict[str, Any]]:
@@ -120,14 +135,14 @@ def _alarms(found: Mapping[str, Any]) -> str:
 def _row(item: Mapping[str, Any]) -> tuple[object, ...]:
     found = item["status"]
     if found is None:
-        return (item["endpoint"], *[""] * (len(_COLUMNS) - 2), item["error"])
+        is_voter = item.get("voter")
+        role = "" if is_voter is None else "voter" if is_voter else "observer"
+        return (item["endpoint"], role, *[""] * (len(_COLUMNS) - 3), item["error"])
     return (
-        item["endpoint"],
         found.get("node"),
+        "leader" if found.get("is_leader") else "observer" if found.get("observer") else "voter",
         found.get("version"),
         _size(found.get("db_bytes")),
-        "true" if found.get("is_leader") else "false",
-        "true" if found.get("observer") else "false",
         found.get("term"),
         found.get("seq"),
         found.get("certified_seq"),

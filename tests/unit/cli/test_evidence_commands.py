@@ -98,12 +98,14 @@ def test_a_failed_export_leaves_no_file(history, tmp_path: Path) -> None:
 
 def test_status_and_health(cluster, tmp_path: Path) -> None:
     done = cluster("status")
-    assert (done.code, done.out.split()[:2]) == (0, ["ENDPOINT", "ID"])
+    assert (done.code, done.out.split()[:2]) == (0, ["NODE", "ROLE"])
     assert cluster("endpoint", "health").code == 0
     nobody = f"unix://{tmp_path}/nobody"
     done = cluster("status", "--endpoint", "n1", "--endpoint", nobody, "-o", "json")
     assert done.code == 3
-    assert [item["status"] is None for item in done.data] == [False, True]
+    assert [item["status"] is None for item in done.data] == [False, True, True, True]
+    assert [item.get("voter") for item in done.data] == [None, None, True, True]
+    assert [item["endpoint"] for item in done.data[2:]] == ["n2", "n3"]
     cluster.node.read_status = lambda _: {"node": "n1", "standing": "lease_expired", "message": "cut off"}
     done = cluster("endpoint", "health", "-o", "json")
     assert (done.code, done.data[0]["healthy"], done.data[0]["error"]) == (3, False, "lease_expired: cut off")
