@@ -13,16 +13,18 @@ from govraft.client.client import Client
 from govraft.core.model.ids import ROOT_DOMAIN, canonical_uid, is_action_type, parse_uid
 from govraft.core.policy.declared_actions import DeclaredActions
 from govraft.core.policy.engine import entity_types, parse_schema
-from govraft.errors import AvailabilityError, GovraftError, InputError
+from govraft.errors import GovraftError, InputError
 
 __all__ = ["check_known"]
+
+_REFUSALS = ("action_unknown", "entity_unknown", "type_unknown")
 
 
 def check_known(settings: Settings, uids: Iterable[str], *, unregistered: bool) -> None:
     """Hold uids against the active schema and the registered entities; without a schema there is nothing to compare.
 
     Args:
-        settings: Name the nodes to ask. If none answers, that is said, and nothing refused.
+        settings: Name the nodes to ask. If none can tell, that is said, and nothing refused.
         uids: Of entities and actions.
         unregistered: Whether an entity may be one that is not registered. Its type must be declared all the same.
 
@@ -34,8 +36,11 @@ def check_known(settings: Settings, uids: Iterable[str], *, unregistered: bool) 
             active = active_bundle(client, ROOT_DOMAIN)
             if active is not None:
                 _check(client, active.schema, [canonical_uid(uid) for uid in uids], unregistered=unregistered)
-    except AvailabilityError as error:
-        note(f"no node answers ({error}): whether the targets exist was not looked up")
+    except GovraftError as error:
+        if error.code in _REFUSALS:
+            raise
+        # Whatever else fails must not keep anybody from stopping something.
+        note(f"whether what is named exists could not be looked up: {error}")
 
 
 def _check(client: Client, schema: str, uids: Iterable[str], *, unregistered: bool) -> None:
@@ -56,8 +61,6 @@ def _check(client: Client, schema: str, uids: Iterable[str], *, unregistered: bo
 def _is_registered(client: Client, uid: str) -> bool:
     try:
         client.read("entity", uid=uid)
-    except AvailabilityError:
-        raise
     except GovraftError as error:
         if error.code == "entity_unknown":
             return False

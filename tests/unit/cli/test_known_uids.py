@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from govraft.errors import AvailabilityError
+
 SCHEMA = """
 namespace Ops { entity Runner; action reboot appliesTo { principal: Runner, resource: Runner }; }
 entity Team;
@@ -80,6 +82,17 @@ def test_what_exists_is_stopped(governed, kind: str, uid: str) -> None:
 def test_whoever_says_so_stops_what_is_not_registered_yet(governed) -> None:
     assert governed("revoke", "subject", 'Agent::"b"', "--reason", "r", "--unregistered").code == 0
     assert governed("revoke", "subject", 'Agnet::"b"', "--reason", "r", "--unregistered").code == 2
+
+
+@pytest.mark.parametrize("what", ["policy", "entity"])
+def test_a_lookup_that_fails_keeps_nobody_from_stopping_something(governed, monkeypatch, what: str) -> None:
+    def fail(_: object) -> None:
+        raise AvailabilityError("it is gone")
+
+    monkeypatch.setattr(governed.node, f"read_{what}", fail, raising=False)
+    done = governed("quarantine", "subject", 'Agent::"nobody"', "--reason", "r")
+    assert done.code == 0
+    assert "whether what is named exists could not be looked up: it is gone" in done.err
 
 
 def test_without_a_schema_there_is_nothing_to_compare(cluster) -> None:
