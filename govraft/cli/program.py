@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from govraft.cli.exit_codes import INTERRUPTED, MISUSED
+from govraft.cli.standard_streams import write_in_any_encoding
 
 __all__ = ["govraft", "govraft_node"]
 
@@ -32,4 +33,5 @@ def _run(program: str, module: str) -> None:
         sys.exit(MISUSED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    write_in_any_encoding()
     main()

@@ -7,11 +7,12 @@ be what native code writes its messages to. And a stream that takes no more must
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
 
-__all__ = ["open_closed_descriptors", "unless_unwritable"]
+__all__ = ["open_closed_descriptors", "unless_unwritable", "write_in_any_encoding"]
 
 _STDIN = 0
 _STANDARD = 3
@@ -27,6 +28,13 @@ def open_closed_descriptors() -> None:
     if sys.stdin is None:
         # Whoever reads it finds it empty. The other two stay None: so it is known that nobody hears.
         sys.stdin = open(_STDIN, closefd=False)  # noqa: SIM115 - as long as the process
+
+
+def write_in_any_encoding() -> None:
+    """Write out characters that the encoding of the terminal or file lacks, rather than fail at them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Without what the extra `node` brings, both programs say what to install."""
 
+import os
 import subprocess
 import sys
 
@@ -19,3 +20,15 @@ def test_a_defect_of_our_own_is_no_missing_extra():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "is not installed" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "koi8-r", "utf-8"])
+def test_a_terminal_that_lacks_a_character_gets_it_written_out(encoding):
+    code = "import sys; sys.argv = ['govraft', 'attestation', 'show', '--help']; from govraft.cli.program import govraft; govraft()"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = done.stdout.decode(encoding)
+    assert (
+        "govraft attestation show 3f2a…" if encoding == "utf-8" else "govraft attestation show 3f2a\\u2026"
+    ) in shown
