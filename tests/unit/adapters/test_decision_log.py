@@ -24,8 +24,19 @@ def path(tmp_path):
     return tmp_path / "decisions.db"
 
 
+_opened = []
+
+
 def open_log(path, **options):
-    return DecisionLogFile(path, cluster=CLUSTER, node="n1", **options)
+    _opened.append(DecisionLogFile(path, cluster=CLUSTER, node="n1", **options))
+    return _opened[-1]
+
+
+@pytest.fixture(autouse=True)
+def _close_all():
+    yield
+    while _opened:
+        _opened.pop().close()
 
 
 @pytest.fixture

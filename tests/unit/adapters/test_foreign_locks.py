@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_a_reader_that_never_ends_is_an_alarm_until_it_does(
 
 
 def test_where_a_store_lies_stands_in_the_status(store: SqliteStore, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "node.db") as reader:
+    with closing(sqlite3.connect(tmp_path / "node.db")) as reader, reader:
         status = StorageStatus(tmp_path / "node.db", unsafe_volatile=True)()
     reader.close()
     assert status["unsafe_volatile"] is True

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -170,7 +171,7 @@ def test_an_empty_store_has_empty_rows(store: SqliteStore) -> None:
 
 def test_old_entries_are_read_while_a_write_is_open(store: SqliteStore, path: Path) -> None:
     fill(store, 20)
-    with sqlite3.connect(path, isolation_level=None) as other:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, other:
         other.execute("BEGIN IMMEDIATE")
         found: list[JournalEntry] = []
         reader = threading.Thread(target=lambda: found.extend(store.read_journal(3, 9)))
@@ -190,13 +191,13 @@ def test_what_is_missing_is_not_passed_over(store: SqliteStore, first: int, last
 
 def test_a_damaged_entry_is_found_when_it_is_read(store: SqliteStore, path: Path) -> None:
     fill(store, 20)
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         other.execute("UPDATE journal SET payload = x'00ff' WHERE idx = 7")
     other.close()
     assert store.read_journal(1, 6)
     with pytest.raises(CorruptionError, match="damaged journal entry at index 7"):
         store.read_journal(5, 9)
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         other.execute("UPDATE journal SET checksum = ? WHERE idx = 7", (journal_checksum(7, 3, b"\0\xff"),))
         other.execute("DELETE FROM journal WHERE idx = 12")
     other.close()
@@ -207,7 +208,7 @@ def test_a_damaged_entry_is_found_when_it_is_read(store: SqliteStore, path: Path
 
 def test_a_leaf_whose_index_changed_is_found_at_the_next_start(store: SqliteStore, path: Path) -> None:
     fill(store, 5)
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         other.execute("UPDATE leaves SET idx = 9 WHERE seq = 3")
     other.close()
     with pytest.raises(CorruptionError, match="damaged leaf at seq 3"):

@@ -35,8 +35,19 @@ CLUSTER = "c" * 64
 NODE = "node-1"
 
 
+_opened: list[SqliteStore] = []
+
+
 def open_store(path: Path, cluster_id: str = CLUSTER, node_id: str = NODE) -> SqliteStore:
-    return SqliteStore(path, cluster_id=cluster_id, node_id=node_id)
+    _opened.append(SqliteStore(path, cluster_id=cluster_id, node_id=node_id))
+    return _opened[-1]
+
+
+@pytest.fixture(autouse=True)
+def _close_all() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
 
 
 def one_write(number: int) -> WriteBatch:

@@ -6,6 +6,7 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,7 @@ def test_a_flipped_bit_is_refused_or_means_nothing(path: Path, monkeypatch: pyte
     store.close()
     assert then[-1] == [*want[-1], StoredLeaf(20, b"leaf 13")]  # type: ignore[misc]
     path.write_bytes(content)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         (freed,) = connection.execute("PRAGMA freelist_count").fetchone()
     connection.close()
     assert freed > 10

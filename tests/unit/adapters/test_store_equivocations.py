@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,19 @@ from govraft.ports.store import StoredEquivocation, WriteBatch
 FIRST = StoredEquivocation("n2", b"\x01" * 32, b"one", b"another")
 
 
+_opened: list[SqliteStore] = []
+
+
 def open_store(path: Path) -> SqliteStore:
-    return SqliteStore(path / "node.db", cluster_id="c" * 64, node_id="n1")
+    _opened.append(SqliteStore(path / "node.db", cluster_id="c" * 64, node_id="n1"))
+    return _opened[-1]
+
+
+@pytest.fixture(autouse=True)
+def _close_all() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
 
 
 def add(store: SqliteStore, *items: StoredEquivocation) -> None:
@@ -44,7 +57,7 @@ def test_damaged_evidence_stops_the_node(tmp_path: Path) -> None:
     store.load()
     add(store, FIRST)
     store.close()
-    with sqlite3.connect(tmp_path / "node.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "node.db")) as connection, connection:
         connection.execute("UPDATE records SET value = replace(value, 'n2', 'n3') WHERE name LIKE 'equivocation/%'")
     connection.close()
     with pytest.raises(CorruptionError):
